@@ -1,0 +1,50 @@
+"""spillover measures, forecasts and controls what fine-tuning teaches a language model beyond its data.
+
+The public names are loaded when they are first used: `import spillover` imports neither torch nor
+transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spillover.audit import audit, score
+    from spillover.errors import SpilloverError
+    from spillover.knowledge.builtin import load as load_knowledge
+    from spillover.llm.finetune import FineTuneConfig
+    from spillover.report.page import write_report
+    from spillover.runs.record import list_runs, read_run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FineTuneConfig",
+    "SpilloverError",
+    "audit",
+    "list_runs",
+    "load_knowledge",
+    "read_run",
+    "score",
+    "write_report",
+]
+
+_HOMES = {
+    "FineTuneConfig": ("spillover.llm.finetune", "FineTuneConfig"),
+    "SpilloverError": ("spillover.errors", "SpilloverError"),
+    "audit": ("spillover.audit", "audit"),
+    "list_runs": ("spillover.runs.record", "list_runs"),
+    "load_knowledge": ("spillover.knowledge.builtin", "load"),
+    "read_run": ("spillover.runs.record", "read_run"),
+    "score": ("spillover.audit", "score"),
+    "write_report": ("spillover.report.page", "write_report"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spillover' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    # Importing `spillover.audit` binds the module under the verb's own name; the verb takes its place.
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value

@@ -1,0 +1,1 @@
+"""The record: the folder of a run, and the statistics that go in it."""

@@ -1,0 +1,7 @@
+"""Every benchmark, each with both sides in one run: `make bench`."""
+
+from benchmarks import finetuning, scoring
+
+if __name__ == "__main__":
+    finetuning.main()
+    scoring.main()

@@ -1,0 +1,168 @@
+"""The main job: split -> check -> score -> tune -> score -> record -> report."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from spillover.errors import DataError
+from spillover.knowledge.builtin import load as load_knowledge
+from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.prompts import Query, examples, queries
+from spillover.knowledge.schema import KnowledgeBase
+from spillover.knowledge.split import shuffle_implications, split
+from spillover.llm import models
+from spillover.llm.finetune import FineTuneConfig, finetune
+from spillover.llm.score import score as score_queries
+from spillover.outcome import SCORES, outcome, score_table
+from spillover.report.page import write_report
+from spillover.runs.record import Run, hash_json, jsonable
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
+
+def _silent(stage: str, done: int, steps: int) -> None: ...
+
+
+def audit(
+    kb: str | Path | KnowledgeBase = "demo",
+    *,
+    model: str = models.DEFAULT_MODEL,
+    seeds: Sequence[int] = (0,),
+    settings: FineTuneConfig = FineTuneConfig(),  # noqa: B008 - frozen
+    shuffle: bool = False,
+    keep_model: bool = False,
+    out: str | Path | None = None,
+    passed: Mapping[str, Any] | None = None,
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """Tune a model on a knowledge base and measure what it then says beyond it.
+
+    Returns the document of `spillover audit --json` (NaN where undefined); the run folder `out` (by default
+    `runs/<data>-<model>-<time>`) holds it with every score and the report. An unfinished run in `out`
+    is resumed, a finished one is read.
+
+    `shuffle` trains the null control: the bridges' implications dealt out at random. `keep_model`
+    keeps each seed's tuned weights in the run folder. `passed` is what the user gave, for the record.
+
+    Raises DataError, ModelError, TrainingError or RunError, each one clear line.
+    """
+    started = time.monotonic()
+    kb = _knowledge(kb)
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise DataError(f"seeds must be distinct whole numbers from 0 up, at least one, got {list(seeds)}")
+    splits = {seed: split(kb, seed) for seed in seeds}
+    if shuffle:
+        splits = {seed: shuffle_implications(one, seed) for seed, one in splits.items()}
+    for one in splits.values():
+        check_no_leak(examples(one), queries(one))
+
+    folder = Path(out) if out else Path("runs") / f"{kb.name}-{Path(model).name}-{datetime.now():%Y%m%d-%H%M%S}"
+    weights = models.locate(model, log=lambda line: progress(line, 0, 0))
+    with Run.start(
+        folder,
+        command="audit",
+        arguments={"kb": kb.name, "model": model, "shuffle": shuffle, "keep_model": keep_model}
+        | {name: value for name, value in asdict(settings).items() if name != "seed"},
+        passed=passed or {},
+        seeds=list(seeds),
+        hashes={"data": hash_json(asdict(kb)), "model": models.weights_sha256(weights)},
+    ) as run:
+        if not run.complete:
+            table = _Phases(run)
+            for seed, one in splits.items():
+                asked = queries(one)
+                if not table.has(seed, "after"):
+                    net, tokenizer = models.load(weights)
+                    if not table.has(seed, "before"):
+                        table.add(seed, "before", asked, _score(net, tokenizer, asked, f"score before, seed {seed}", progress))
+                    tuned = finetune(
+                        net,
+                        tokenizer,
+                        examples(one),
+                        replace(settings, seed=seed),
+                        checkpoints=folder / "checkpoints" / f"seed-{seed}",
+                        on_log=lambda history, seed=seed: table.log(seed, history),
+                        on_step=lambda done, steps, seed=seed: progress(f"tune, seed {seed}", done, steps),
+                    )
+                    if keep_model:
+                        models.save(tuned, tokenizer, folder / f"model-{seed}")
+                    table.add(seed, "after", asked, _score(tuned, tokenizer, asked, f"score after, seed {seed}", progress))
+            results = {"run": str(folder), "seconds": time.monotonic() - started, "model": model, "knowledge_base": kb.name}
+            run.finish(results | outcome(table.scores, kb.rules), results["seconds"])
+        results = run.manifest["results"]
+    if not (folder / "report.html").exists():
+        write_report([folder], folder / "report.html")
+    return results
+
+
+def score(
+    kb: str | Path | KnowledgeBase,
+    *,
+    model: str = models.DEFAULT_MODEL,
+    tuned: str | None = None,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """Score a knowledge base on a model as it is, and on a tuned one (a model or a LoRA folder) if given.
+
+    The same queries and numbers as the audit's: the untuned model's are the audit's `before`.
+    Returns the audit's document without a run. Raises DataError or ModelError.
+    """
+    started = time.monotonic()
+    kb = _knowledge(kb)
+    asked = queries(split(kb, seed))
+    weights = models.locate(model, log=lambda line: progress(line, 0, 0))
+    tables = [score_table(asked, _score(*models.load(weights), asked, "score", progress), seed=seed, phase="before")]
+    if tuned is not None:
+        folder = models.locate(tuned)
+        pair = models.load(weights, adapter=folder) if models.is_adapter(folder) else models.load(folder)
+        tables.append(score_table(asked, _score(*pair, asked, "score tuned", progress), seed=seed, phase="after"))
+    document = {"model": model, "tuned": tuned, "knowledge_base": kb.name}
+    measured = outcome(pa.concat_tables(tables), kb.rules)
+    return jsonable(document | {"seconds": time.monotonic() - started} | measured)
+
+
+class _Phases:
+    """What a run has measured so far: the scores of each seed's phases, and the training log."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.scores = run.read_parquet("scores.parquet") if run.path("scores.parquet").exists() else SCORES.empty_table()
+        self.metrics = run.read_jsonl("metrics.jsonl") if run.path("metrics.jsonl").exists() else []
+
+    def has(self, seed: int, phase: str) -> bool:
+        """Whether an earlier writer finished this phase."""
+        done = set(zip(self.scores["seed"].to_pylist(), self.scores["phase"].to_pylist(), strict=True))
+        return (seed, phase) in done
+
+    def add(self, seed: int, phase: str, asked: Sequence[Query], logprobs: Sequence[Any]) -> None:
+        """Record a finished phase."""
+        rows = score_table(asked, logprobs, seed=seed, phase=phase)
+        self.scores = pa.concat_tables([self.scores, rows])
+        self.run.write_parquet("scores.parquet", self.scores)
+
+    def log(self, seed: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """Record a seed's whole training log so far."""
+        others = [row for row in self.metrics if row["seed"] != seed]
+        self.metrics = others + [{"seed": seed, **row} for row in history]
+        self.run.write_jsonl("metrics.jsonl", self.metrics)
+
+
+def _knowledge(kb: str | Path | KnowledgeBase) -> KnowledgeBase:
+    loaded = kb if isinstance(kb, KnowledgeBase) else load_knowledge(kb)
+    if not loaded.rules:
+        raise DataError(
+            f"knowledge base {loaded.name} has no rules, so there is nothing to hold out; "
+            "write a YAML file with `rules:` beside the table (see `docs/guide.md`)"
+        )
+    return loaded
+
+
+def _score(model: Any, tokenizer: Any, asked: Sequence[Query], stage: str, progress: Progress) -> list[Any]:
+    return score_queries(model, tokenizer, asked, on_step=lambda done, steps: progress(stage, done, steps))

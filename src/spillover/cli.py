@@ -1,0 +1,256 @@
+"""The command line: thin verbs over the Python functions of the same names.
+
+Results go to stdout, progress and logs to stderr. Exit 0: done; 1: a gate failed; 2: bad input or
+environment, in one line; 130: interrupted.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from spillover import __version__
+from spillover.errors import SpilloverError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+app = App(
+    name="spillover",
+    version=__version__,
+    help="Measure what fine-tuning teaches a language model beyond its data.",
+    help_on_error=False,
+)
+
+Json = Annotated[bool, Parameter(help="Print one JSON document on stdout instead of a table.", negative="")]
+
+
+@app.command
+def audit(
+    kb: str = "demo",
+    /,
+    *,
+    model: str = "smollm2-135m",
+    seeds: tuple[int, ...] = (0,),
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    lora: int | None = None,
+    shuffle: Annotated[bool, Parameter(negative="")] = False,
+    keep_model: Annotated[bool, Parameter(negative="")] = False,
+    out: Path | None = None,
+    json: Json = False,
+    fail_on: str | None = None,
+) -> int:
+    """Tune a model on a knowledge base and report what it learned beyond it.
+
+    Parameters
+    ----------
+    kb
+        A file (YAML) or a built-in: demo, city-language, city-language-counterfactual, country-code,
+        profession-color, sport-music.
+    model
+        A short name, a hub id, a local folder or a .gguf file.
+    seeds
+        One tune per seed; each draws its own bridges.
+    epochs
+        Passes over the training examples.
+    learning_rate
+        Peak learning rate.
+    batch_size
+        Examples per step.
+    lora
+        Rank of LoRA adapters; without it every parameter is tuned.
+    shuffle
+        The null control: deal the bridges' implications out at random before training.
+    keep_model
+        Keep the tuned weights in the run folder.
+    out
+        The run folder; an unfinished run in it goes on where it was stopped.
+    fail_on
+        Exit with 1 if this holds, e.g. "spurious.top1 > 0.3", "facts.top1 < 0.95" or
+        "causal.mean_rank > 1". A rule that could not be scored fails the gate too.
+    """
+    from spillover.gate import parse_gate
+
+    gate = parse_gate(fail_on) if fail_on else None
+    given = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "lora": lora,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    with _Bars() as bars:
+        from spillover.audit import audit as run_audit
+        from spillover.llm.finetune import FineTuneConfig
+
+        results = run_audit(
+            kb,
+            model=model,
+            seeds=seeds,
+            settings=FineTuneConfig(**given),
+            shuffle=shuffle,
+            keep_model=keep_model,
+            out=out,
+            passed={"kb": kb, "model": model, "seeds": list(seeds), **given},
+            progress=bars,
+        )
+    _print_measured(results, json)
+    if not json:
+        print(f"Report: {Path(results['run']) / 'report.html'}")
+    broken = gate.broken(results) if gate else []
+    for line in broken:
+        print(f"gate failed: {line}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+@app.command
+def score(
+    kb: str,
+    /,
+    *,
+    model: str = "smollm2-135m",
+    tuned: str | None = None,
+    seed: int = 0,
+    json: Json = False,
+) -> int:
+    """Score a knowledge base on a model as it is, without training.
+
+    Parameters
+    ----------
+    kb
+        A YAML file or a built-in name.
+    model
+        The untuned model: a short name, a hub id, a local folder or a .gguf file.
+    tuned
+        An already tuned model, or a LoRA adapter of `model`, to set beside it.
+    seed
+        Seed of the split into bridges and held-out subjects.
+    """
+    with _Bars() as bars:
+        from spillover.audit import score as run_score
+
+        results = run_score(kb, model=model, tuned=tuned, seed=seed, progress=bars)
+    _print_measured(results, json)
+    return 0
+
+
+@app.command
+def report(runs: Annotated[tuple[Path, ...], Parameter(negative="")], /, *, out: Path = Path("report.html")) -> int:
+    """Write one self-contained HTML report of one or more runs.
+
+    Parameters
+    ----------
+    runs
+        Run folders.
+    out
+        The file to write.
+    """
+    from spillover.report.page import write_report
+
+    print(write_report(list(runs), out))
+    return 0
+
+
+@app.command
+def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> int:
+    """List the runs in a folder, newest first.
+
+    Parameters
+    ----------
+    folder
+        Where the run folders are.
+    """
+    from spillover.runs.record import jsonable, list_runs
+
+    views = list_runs(folder)
+    if json:
+        _print_json(
+            [jsonable({"run": str(v.folder), "status": v.status, "manifest": v.manifest}) for v in views]
+        )
+    elif not views:
+        print(f"no runs in {folder}; start one with `spillover audit`")
+    else:
+        from spillover.report.tables import runs_table
+
+        _print_rich(runs_table(views))
+    return 0
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = app(exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        code = _complain(f"{' '.join(str(error).split())} (see `spillover --help`)")
+    except SpilloverError as error:
+        code = _complain(str(error))
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --out DIR of this run goes on from there", file=sys.stderr)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(line: str) -> int:
+    print(f"spillover: {line}", file=sys.stderr)
+    return 2
+
+
+def _print_measured(results: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(results)
+        return
+    from spillover.report.tables import audit_table
+
+    _print_rich(audit_table(results))
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def _print_rich(renderable: "RenderableType") -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+class _Bars:
+    """Progress bars on stderr: one per stage, drawn when the stage first reports."""
+
+    def __enter__(self) -> "_Bars":
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._bars = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, Any] = {}
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: int, steps: int) -> None:
+        """Show that `done` of `steps` are behind; a stage without steps is a line of its own."""
+        if steps == 0:
+            self._bars.console.print(stage, markup=False, highlight=False)
+            return
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=steps)
+        self._bars.update(self._tasks[stage], completed=done, total=steps)

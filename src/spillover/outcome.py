@@ -1,0 +1,150 @@
+"""Scores -> the table of a run and the numbers that are reported from it.
+
+The table (`scores.parquet`) has one row per query and candidate; every reported number is computed
+from it alone, so that anyone can compute it again. No torch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spillover.knowledge.prompts import Query
+from spillover.knowledge.schema import Rule
+from spillover.runs.stats import mean_interval, permutation_test, rank_matrix, top1_matrix
+
+SCORES = pa.schema(
+    [
+        ("seed", pa.int32()),
+        ("phase", pa.string()),  # before | after
+        ("query", pa.int32()),  # counts within a seed and phase
+        ("kind", pa.string()),  # fact | bridge | held_out
+        ("rule", pa.int32()),  # index of the rule; null for facts
+        ("relation", pa.string()),
+        ("subject", pa.string()),
+        ("group", pa.string()),  # the subject's fact answer; null for facts
+        ("prompt", pa.string()),
+        ("candidate", pa.string()),
+        ("right", pa.bool_()),
+        ("logprob", pa.float64()),  # null where it could not be scored
+        ("rank", pa.float64()),  # 0-based, ties share their middle rank; null where unscored
+    ]
+)
+
+
+def score_table(queries: Sequence[Query], logprobs: Sequence[np.ndarray], *, seed: int, phase: str) -> pa.Table:
+    """The rows of one scoring pass, in the order of the queries and their candidates."""
+    rows: list[dict[str, Any]] = []
+    for number, (query, values) in enumerate(zip(queries, logprobs, strict=True)):
+        ranks = rank_matrix(values[None, :])[0]
+        common = {
+            "seed": seed,
+            "phase": phase,
+            "query": number,
+            "kind": query.kind,
+            "rule": query.rule,
+            "relation": query.relation,
+            "subject": query.subject,
+            "group": query.group,
+            "prompt": query.prompt,
+        }
+        rows.extend(
+            common
+            | {
+                "candidate": candidate,
+                "right": candidate == query.answer,
+                "logprob": None if np.isnan(value) else float(value),
+                "rank": None if np.isnan(rank) else float(rank),
+            }
+            for candidate, value, rank in zip(query.candidates, values, ranks, strict=True)
+        )
+    return pa.Table.from_pylist(rows, schema=SCORES)
+
+
+def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
+    """The `facts` and `rules` entries of the audit's JSON document (NaN where undefined).
+
+    Per rule: mean rank and top-1 of the held-out implications before and after tuning, the 95% interval
+    of the value after, its mean under permutation of the held-out subjects' groups, and that test's
+    p-value. Where there is no `after` phase (an untuned model scored alone), `after` is NaN, and
+    interval, null and p-value are those of `before`.
+    """
+    last = "after" if pc.any(pc.equal(scores["phase"], "after")).as_py() else "before"
+    facts = scores.filter((pc.field("kind") == "fact") & (pc.field("phase") == last))
+    credits = [_right(_asked(facts, relation=name), top1_matrix) for name in pc.unique(facts["relation"]).to_pylist()]
+    return {
+        "facts": {"top1": float(np.nanmean(np.concatenate(credits))), "queries": sum(map(len, credits))},
+        "rules": [_rule_outcome(scores.filter(pc.field("rule") == n), rule, last) for n, rule in enumerate(rules)],
+    }
+
+
+def _rule_outcome(scores: pa.Table, rule: Rule, last: str) -> dict[str, Any]:
+    before = _asked(scores, kind="held_out", phase="before")
+    asked = _asked(scores, kind="held_out", phase=last)
+    bridges = _asked(scores, kind="bridge", phase=last)
+    queries, candidates = asked.logprobs.shape
+    numbers = {}
+    for name, matrix, worst, better in (
+        ("mean_rank", rank_matrix, float(candidates - 1), "low"),
+        ("top1", top1_matrix, 1.0, "high"),
+    ):
+        interval = mean_interval(_right(asked, matrix), 0.0, worst, asked.subjects)
+        test = permutation_test(matrix(asked.logprobs), asked.answers, asked.seeds, asked.subjects, better=better)
+        numbers[name] = {
+            "before": mean_interval(_right(before, matrix), 0.0, worst, before.subjects).mean,
+            "after": interval.mean if last == "after" else float("nan"),
+            "low": interval.low,
+            "high": interval.high,
+            "null": test.null,
+        }
+        numbers.setdefault("p_value", test.p_value)  # the mean rank's
+        numbers.setdefault("unscored", interval.unscored)
+    return {
+        "fact": rule.fact,
+        "implication": rule.implication,
+        "kind": rule.kind,
+        "bridges": len(bridges.subjects) // len(np.unique(asked.seeds)),
+        "queries": queries,
+        "candidates": candidates,
+        "unscored": numbers["unscored"],
+        "mean_rank": numbers["mean_rank"],
+        "top1": numbers["top1"],
+        "p_value": numbers["p_value"],
+        "forecast_margin": float("nan"),  # until the forecast is built
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Queries that share their candidates, as arrays."""
+
+    logprobs: np.ndarray
+    """(Q, C), candidates sorted by name"""
+    answers: np.ndarray
+    """(Q,): the column of the right candidate"""
+    seeds: np.ndarray
+    """(Q,)"""
+    subjects: np.ndarray
+    """(Q,)"""
+
+
+def _asked(scores: pa.Table, **wanted: str) -> _Asked:
+    """The queries whose columns hold the wanted values."""
+    for column, value in wanted.items():
+        scores = scores.filter(pc.field(column) == value)
+    rows = scores.sort_by([(name, "ascending") for name in ("seed", "query", "candidate")])
+    shape = (-1, max(1, len(pc.unique(rows["candidate"]))))
+    return _Asked(
+        logprobs=rows["logprob"].to_numpy().reshape(shape),  # null becomes NaN
+        answers=rows["right"].to_numpy().reshape(shape).argmax(axis=1),
+        seeds=rows["seed"].to_numpy().reshape(shape)[:, 0],
+        subjects=rows["subject"].to_numpy().reshape(shape)[:, 0],
+    )
+
+
+def _right(asked: _Asked, matrix: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The right candidate's entry of `matrix` (ranks or top-1 credits), (Q,)."""
+    return matrix(asked.logprobs)[np.arange(len(asked.answers)), asked.answers]

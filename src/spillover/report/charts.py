@@ -1,0 +1,184 @@
+"""Charts of a run: functions of plain rows. Names from the data appear as field values only.
+
+A name never enters an expression, a field name or a custom sort order, so nothing in the data can be run.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart
+Row = Mapping[str, Any]
+
+COLOURS = {"causal": "#0072b2", "spurious": "#d55e00"}
+"""Wanted and unwanted, from Okabe and Ito's palette for every kind of colour vision."""
+
+TINTS = {"causal": "#9cc8e3", "spurious": "#f3bf94"}
+"""The same before fine-tuning."""
+
+NULL = "#5f6b76"
+"""What chance would give."""
+
+SCHEMES = {"causal": "blues", "spurious": "oranges"}
+
+_SEEDS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+_DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
+_POINTS = 1200  # of a training curve: more than a screen shows
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+
+
+def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
+    """Where the right answer stands, before and after, with chance as a mark on each bar; `Scores.ranks`."""
+    title = {"before": "Before fine-tuning", "after": "After fine-tuning"}
+    bars, chance = "held-out queries", "chance: groups shuffled"
+    data = [
+        {"phase": title[row["phase"]], "rank": row["rank"], "share": row["share"], "chance": row["chance"]}
+        for row in rows
+    ]
+    x = alt.X("rank:O", title="rank of the rule's answer (0 = first choice)", axis=alt.Axis(labelAngle=0))
+    percent = alt.Axis(format=".0%", tickCount=5)
+    tooltip = [
+        alt.Tooltip("rank:O", title="rank"),
+        alt.Tooltip("share:Q", title=bars, format=".1%"),
+        alt.Tooltip("chance:Q", title="chance", format=".1%"),
+    ]
+    fill = alt.Color(
+        "phase:N",
+        scale=alt.Scale(domain=list(title.values()), range=[TINTS[kind], COLOURS[kind]]),
+        legend=None,
+    )
+    base = alt.Chart(alt.Data(values=data)).encode(x=x, tooltip=tooltip)
+    bar = base.mark_bar().encode(
+        y=alt.Y("share:Q", title="share of held-out queries", axis=percent, scale=alt.Scale(domain=[0, 1])),
+        color=fill,
+    )
+    tick = base.mark_tick(thickness=2.5, bandSize=22, color=NULL).encode(
+        y="chance:Q",
+        stroke=alt.Stroke(
+            "mark:N",
+            scale=alt.Scale(domain=[chance], range=[NULL]),
+            legend=alt.Legend(title=None, symbolType="stroke", symbolStrokeWidth=3, orient="bottom"),
+        ),
+    )
+    for row in data:
+        row["mark"] = chance
+    panels = alt.layer(bar, tick).properties(width=370, height=190)
+    column = alt.Column("phase:N", title=None, sort="descending", header=alt.Header(labelFontWeight="bold"))
+    return _dressed(panels.facet(column=column, spacing=28), "Rank of the right answer before and after")
+
+
+def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
+    """What each group is answered after tuning, the rule's answer outlined; `Scores.answers`."""
+    x = alt.X(
+        "answer:N",
+        title="the model's first choice",
+        sort=alt.EncodingSortField(field="column", op="min"),
+        axis=alt.Axis(orient="top", labelAngle=-35, domain=False, ticks=False),
+    )
+    y = alt.Y(
+        "group:N",
+        title="the fact it was told",
+        sort=alt.EncodingSortField(field="row", op="min"),
+        axis=alt.Axis(domain=False, ticks=False, labelLimit=160),
+    )
+    rows = [{**cell, "mark": "the rule's answer"} for cell in cells]
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=x,
+        y=y,
+        tooltip=[
+            alt.Tooltip("group:N", title="told"),
+            alt.Tooltip("answer:N", title="first choice"),
+            alt.Tooltip("share:Q", title="share", format=".1%"),
+            alt.Tooltip("queries:Q", title="held-out queries"),
+        ],
+    )
+    heat = base.mark_rect(stroke="white", strokeWidth=2).encode(
+        color=alt.Color(
+            "share:Q",
+            scale=alt.Scale(domain=[0, 1], scheme=SCHEMES[kind]),
+            legend=alt.Legend(title=["share of", "the group"], format=".0%", tickCount=4),
+        )
+    )
+    outline = (
+        base.transform_filter("datum.right")
+        .mark_rect(fill=None, strokeWidth=2.5, opacity=1)
+        .encode(
+            stroke=alt.Stroke(
+                "mark:N",
+                scale=alt.Scale(range=["#1b1f24"]),
+                legend=alt.Legend(title=None, symbolType="square", symbolFillColor="transparent"),
+            )
+        )
+    )
+    label = (
+        base.transform_filter("datum.share >= 0.005")
+        .mark_text(fontSize=12)
+        .encode(
+            text=alt.Text("share:Q", format=".0%"),
+            color=alt.condition("datum.share > 0.55", alt.value("white"), alt.value("#1b1f24")),
+        )
+    )
+    chart = alt.layer(heat, outline, label).properties(width={"step": 58}, height={"step": 34})
+    return _dressed(chart, "What each group is answered after fine-tuning")
+
+
+def loss_chart(rows: Sequence[Row]) -> Chart:
+    """Training loss over the steps, one line per seed; the rows of `metrics.jsonl`."""
+    by_seed: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        if isinstance(row.get("loss"), int | float) and "step" in row:
+            by_seed[row.get("seed", 0)].append(row)
+    keep = max(2, _POINTS // max(1, len(by_seed)))
+    data = [
+        {"seed": str(seed), "step": row["step"], "loss": row["loss"]}
+        for seed, all_ in sorted(by_seed.items())
+        for row in (*all_[: -1 : max(1, len(all_) // keep)], all_[-1])
+    ]
+    scale = alt.Scale(type="log") if data and min(row["loss"] for row in data) > 0 else alt.Scale()
+    legend = alt.Legend(title="seed") if len(by_seed) > 1 else None
+    seeds = [str(seed) for seed in sorted(by_seed)]
+    chart = (
+        alt.Chart(alt.Data(values=data))
+        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=16))
+        .encode(
+            x=alt.X("step:Q", title="training step", axis=alt.Axis(grid=False, tickMinStep=1)),
+            y=alt.Y("loss:Q", title="loss on the answer's tokens", scale=scale, axis=alt.Axis(tickCount=5)),
+            color=alt.Color(
+                "seed:N",
+                scale=alt.Scale(domain=seeds, range=[_SEEDS[i % 6] for i in range(len(seeds))]),
+                legend=legend,
+            ),
+            strokeDash=alt.StrokeDash(
+                "seed:N",
+                scale=alt.Scale(domain=seeds, range=[_DASHES[i % 6] for i in range(len(seeds))]),
+                legend=legend,
+            ),
+            tooltip=["seed:N", "step:Q", alt.Tooltip("loss:Q", format=".4f")],
+        )
+        .properties(width=780, height=210)
+    )
+    return _dressed(chart, "Training loss")
+
+
+def _dressed(chart: Any, description: str) -> Chart:
+    """One look for all: white, readable, little ink."""
+    return (
+        chart.properties(background="white", description=description, padding=6)
+        .configure(font=_FONT)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            labelColor="#3b444d",
+            titleColor="#3b444d",
+            gridColor="#e8ebee",
+            domainColor="#b9c1c9",
+            tickColor="#b9c1c9",
+            titlePadding=9,
+        )
+        .configure_header(labelFontSize=13, labelColor="#1b1f24")
+        .configure_legend(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", labelColor="#3b444d")
+    )

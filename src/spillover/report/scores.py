@@ -1,0 +1,152 @@
+"""Questions asked of `scores.parquet`, answered as plain rows that charts and sentences are made of."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import duckdb
+import pyarrow as pa
+
+Row = dict[str, Any]
+
+_HELD = """
+held AS (
+    SELECT *, min(rank) OVER (PARTITION BY seed, phase, query) AS best,
+        exp(logprob - max(logprob) OVER (PARTITION BY seed, phase, query)) AS odds
+    FROM scores WHERE kind = 'held_out' AND rule = $rule AND isfinite(rank)
+)"""
+
+# A rank between two places (a tie) counts for both in proportion: the mean stays what it was.
+_RANKS = f"""
+WITH {_HELD},
+dealt AS (
+    SELECT seed, phase, candidate, count(*) / sum(count(*)) OVER (PARTITION BY seed, phase) AS weight
+    FROM held WHERE "right" GROUP BY seed, phase, candidate
+),
+counted AS (
+    SELECT phase, rank, 1.0 AS observed, 0.0 AS chance FROM held WHERE "right"
+    UNION ALL SELECT phase, rank, 0.0, weight FROM held JOIN dealt USING (seed, phase, candidate)
+),
+placed AS (
+    SELECT phase, floor(rank) AS place, 1 - (rank - floor(rank)) AS part, observed, chance FROM counted
+    UNION ALL SELECT phase, floor(rank) + 1, rank - floor(rank), observed, chance FROM counted
+)
+SELECT phase, place::INT AS rank,
+    sum(part * observed) / sum(sum(part * observed)) OVER (PARTITION BY phase) AS share,
+    sum(part * chance) / sum(sum(part * chance)) OVER (PARTITION BY phase) AS chance
+FROM placed GROUP BY phase, place ORDER BY phase DESC, place
+"""  # noqa: S608 - fixed text
+
+# k candidates tied for the first place have the rank (k - 1) / 2 and share the credit.
+_ANSWERS = f"""
+WITH {_HELD}
+SELECT "group", candidate AS answer, bool_or("right") AS "right", count(*) AS queries,
+    sum(CASE WHEN rank = best THEN 1 / (2 * rank + 1) ELSE 0 END) / count(*) AS share
+FROM held WHERE phase = 'after' AND "group" IS NOT NULL GROUP BY "group", candidate
+"""  # noqa: S608
+
+_LEARNED = """
+WITH ranked AS (
+    SELECT *, min(rank) OVER (PARTITION BY seed, phase, query) AS best
+    FROM scores WHERE kind IN ('fact', 'bridge') AND isfinite(rank)
+),
+told AS (
+    SELECT kind, relation, phase, CASE WHEN rank = best THEN 1 / (2 * rank + 1) ELSE 0 END AS credit
+    FROM ranked WHERE "right"
+)
+SELECT kind, relation, count(*) FILTER (phase = 'after') AS queries,
+    avg(credit) FILTER (phase = 'before') AS before, avg(credit) FILTER (phase = 'after') AS after
+FROM told GROUP BY kind, relation ORDER BY kind DESC, relation
+"""
+
+_EXAMPLES = f"""
+WITH {_HELD},
+shared AS (
+    SELECT *, odds / sum(odds) OVER (PARTITION BY seed, phase, query) AS probability FROM held
+),
+facts AS (
+    SELECT subject, first(prompt ORDER BY prompt) AS prompt FROM scores
+    WHERE kind = 'fact' AND relation = $fact GROUP BY subject
+),
+said AS (
+    SELECT * FROM shared WHERE phase = 'after'
+    QUALIFY row_number() OVER (PARTITION BY seed, query ORDER BY logprob DESC, candidate) = 1
+),
+known AS (
+    SELECT DISTINCT seed, subject, candidate FROM shared WHERE phase = 'after' AND "right"
+)
+SELECT said.subject, said."group", facts.prompt AS fact_prompt, said.prompt, said.candidate AS answer,
+    said."right", known.candidate AS expected, earlier.probability AS before, said.probability AS after,
+    said.logprob - earlier.logprob AS gain
+FROM said
+LEFT JOIN shared AS earlier ON earlier.phase = 'before' AND earlier.seed = said.seed
+    AND earlier.subject = said.subject AND earlier.candidate = said.candidate
+LEFT JOIN known ON known.seed = said.seed AND known.subject = said.subject
+LEFT JOIN facts ON facts.subject = said.subject
+WHERE $right IS NULL OR said."right" = $right
+QUALIFY row_number() OVER (PARTITION BY said.subject ORDER BY gain DESC NULLS LAST, said.seed) = 1
+ORDER BY gain DESC NULLS LAST, said.subject LIMIT $limit
+"""  # noqa: S608
+
+
+class Scores:
+    """The table of a run's scores, open for questions; a query that was not scored counts nowhere."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._connection = duckdb.connect(":memory:")
+        self._connection.register("scores", table)
+
+    def ranks(self, rule: int) -> list[Row]:
+        """Rows (phase, rank, share, chance): where the right answer stands, and would by chance.
+
+        Chance is the average over all pairs of a held-out query and a right answer of the same seed: exactly
+        what shuffling the subjects' groups gives.
+        """
+        return self._rows(_RANKS, rule=rule)
+
+    def answers(self, rule: int, *, limit: int = 24) -> list[Row]:
+        """Rows (group, answer, right, queries, share, row, column): what each group is answered after tuning.
+
+        `row` and `column` order the map so that the rule runs along its diagonal. Of many groups the
+        `limit` largest are kept; of many answers all right ones of these, then those given most often.
+        """
+        cells = self._rows(_ANSWERS, rule=rule)
+        sizes = {cell["group"]: cell["queries"] for cell in cells}
+        groups = sorted(sorted(sizes, key=lambda group: (-sizes[group], group))[:limit])
+        cells = [cell for cell in cells if cell["group"] in groups]
+        right = {cell["group"]: cell["answer"] for cell in cells if cell["right"]}
+        given: dict[str, float] = {}
+        for cell in cells:
+            given[cell["answer"]] = given.get(cell["answer"], 0.0) + cell["share"]
+        expected = list(dict.fromkeys(right[group] for group in groups if group in right))
+        others = sorted(given.keys() - set(expected), key=lambda answer: (-given[answer], answer))
+        answers = expected + sorted(others[: max(0, limit - len(expected))])
+        return [
+            cell | {"row": groups.index(cell["group"]), "column": answers.index(cell["answer"])}
+            for cell in sorted(cells, key=lambda cell: (cell["group"], cell["answer"]))
+            if cell["answer"] in answers
+        ]
+
+    def learned(self) -> list[Row]:
+        """Rows (kind, relation, queries, before, after): first-choice share of what was trained on."""
+        return self._rows(_LEARNED)
+
+    def examples(self, rule: int, fact: str, *, right: bool | None = None, limit: int = 5) -> list[Row]:
+        """The first choices after tuning whose log-probability grew most, one row per held-out subject.
+
+        Columns: subject, group, fact_prompt, prompt, answer, right, expected, before, after (probabilities among
+        the candidates), gain. `right` keeps those that follow the rule, or those that do not.
+        """
+        return self._rows(_EXAMPLES, rule=rule, fact=fact, right=right, limit=limit)
+
+    def phases(self, kind: Literal["fact", "bridge", "held_out"] = "held_out") -> set[str]:
+        """The phases that hold scored queries of a kind."""
+        rows = self._rows("SELECT DISTINCT phase FROM scores WHERE kind = $kind AND isfinite(rank)", kind=kind)
+        return {row["phase"] for row in rows}
+
+    def _rows(self, query: str, **values: Any) -> list[Row]:
+        cursor = self._connection.execute(query, values)
+        return list(_named([column[0] for column in cursor.description or []], cursor.fetchall()))
+
+
+def _named(names: list[str], rows: Iterable[tuple[Any, ...]]) -> Iterable[Row]:
+    return (dict(zip(names, row, strict=True)) for row in rows)

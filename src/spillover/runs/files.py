@@ -1,0 +1,157 @@
+"""Files that are either whole or not there: atomic writes, readers with clear errors, strict JSON, hashes."""
+
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from spillover.errors import RunError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TEMPORARY = ".spillover-*.tmp"
+"""Glob of the half-written files that a killed writer leaves behind."""
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes its place at `path` when the block ends, and leaves no trace if it fails."""
+    temporary = path.with_name(f".spillover-{path.name}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - one name for the step the tests break
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut; only POSIX can open a folder for this."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def jsonable(value: Any) -> Any:
+    """Turn `value` into plain JSON types; NaN and infinities become None.
+
+    NumPy scalars and arrays, paths, enums and dataclasses are converted; another type is a TypeError.
+    """
+    match value:
+        case Enum():
+            return jsonable(value.value)
+        case None | bool() | str():
+            return value
+        case np.generic() | np.ndarray():
+            return jsonable(value.tolist())
+        case int():
+            return int(value)
+        case float():
+            return float(value) if math.isfinite(value) else None
+        case os.PathLike():
+            return os.fspath(value)
+        case Mapping():
+            return {str(key): jsonable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [jsonable(item) for item in value]
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON: {value!r}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one indented JSON document atomically; see `jsonable`."""
+    write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one JSON document a line atomically; see `jsonable`."""
+    with atomic(path) as file:
+        for row in rows:
+            file.write(json.dumps(jsonable(row), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def write_parquet(path: Path, table: "pa.Table") -> None:
+    """Write a Parquet table atomically."""
+    from pyarrow import parquet
+
+    with atomic(path) as file:
+        parquet.write_table(table, file)
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document; a missing or broken file is a RunError."""
+    return _parse(_read(path), str(path))
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """Read one JSON document a line; a missing or broken file is a RunError that names the line."""
+    lines = _read(path).split("\n")
+    return [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def read_parquet(path: Path) -> "pa.Table":
+    """Read a Parquet table; a missing or broken file is a RunError."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path, partitioning=None)  # no column from a folder named lr=1e-4
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"cannot read {path} as Parquet: {_first_line(error)}") from error
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON: sorted keys, no spaces."""
+    text = json.dumps(
+        jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: str | Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is not there") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {path}: {_first_line(error)}") from error
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunError(f"{where} is not valid JSON: {error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
