@@ -1,0 +1,1 @@
+"""Comparisons with what the field uses, both sides in one run."""

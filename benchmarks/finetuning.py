@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import torch
+from spillover.knowledge.builtin import load_builtin
+from spillover.knowledge.split import split
 
 from benchmarks.side_by_side import ratio, rounds
-from spillover.knowledge.builtin import load_builtin
 from spillover.knowledge.prompts import examples
-from spillover.knowledge.split import split
 from spillover.llm import models
 from spillover.llm.encode import encode_pairs
 from spillover.llm.finetune import FineTuneConfig, LengthSorted, finetune
@@ -66,7 +66,12 @@ def ours() -> list[float]:
     history: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
         finetune(
-            model, tokenizer, _examples(), CONFIG, checkpoints=Path(scratch) / "c", on_log=lambda log: history.__setitem__(slice(None), log)
+            model,
+            tokenizer,
+            _examples(),
+            CONFIG,
+            checkpoints=Path(scratch) / "c",
+            on_log=lambda log: history.__setitem__(slice(None), log),
         )
     return [row["loss"] for row in history if "loss" in row]
 

@@ -7,20 +7,23 @@ batching at its default (1) and at 32; the ratio is against the faster of the tw
 import logging
 import sys
 import time
+from typing import Any
 
 import numpy as np
-
 from spillover.knowledge.builtin import load_builtin
-from spillover.knowledge.prompts import completion, queries
 from spillover.knowledge.split import split
+
+from spillover.knowledge.prompts import completion, queries
 from spillover.llm import models
 from spillover.llm.score import score
 
 
 def main() -> None:
     """Print both sides, the ratio and the largest difference."""
-    from lm_eval.api.instance import Instance
-    from lm_eval.models.huggingface import HFLM
+    from lm_eval.api.instance import Instance  # pyright: ignore[reportMissingImports]
+    from lm_eval.models import huggingface  # pyright: ignore[reportMissingImports]
+
+    make_harness: Any = huggingface.HFLM
 
     logging.disable(logging.WARNING)
     model, tokenizer = models.load(models.locate(models.DEFAULT_MODEL))
@@ -35,7 +38,7 @@ def main() -> None:
     theirs = mine = np.empty(0)
     for _ in range(3):
         for size in (1, 32):
-            harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size)
+            harness = make_harness(pretrained=model, tokenizer=tokenizer, batch_size=size)
             started = time.perf_counter()
             answers = harness.loglikelihood(requests, disable_tqdm=True)
             seconds[f"harness, batch {size}"].append(time.perf_counter() - started)

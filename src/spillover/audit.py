@@ -62,7 +62,9 @@ def audit(
     for one in splits.values():
         check_no_leak(examples(one), queries(one))
 
-    folder = Path(out) if out else Path("runs") / f"{kb.name}-{Path(model).name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = (
+        Path(out) if out else Path("runs") / f"{kb.name}-{Path(model).name}-{datetime.now():%Y%m%d-%H%M%S}"
+    )
     weights = models.locate(model, log=lambda line: progress(line, 0, 0))
     with Run.start(
         folder,
@@ -80,7 +82,12 @@ def audit(
                 if not table.has(seed, "after"):
                     net, tokenizer = models.load(weights)
                     if not table.has(seed, "before"):
-                        table.add(seed, "before", asked, _score(net, tokenizer, asked, f"score before, seed {seed}", progress))
+                        table.add(
+                            seed,
+                            "before",
+                            asked,
+                            _score(net, tokenizer, asked, f"score before, seed {seed}", progress),
+                        )
                     tuned = finetune(
                         net,
                         tokenizer,
@@ -92,8 +99,18 @@ def audit(
                     )
                     if keep_model:
                         models.save(tuned, tokenizer, folder / f"model-{seed}")
-                    table.add(seed, "after", asked, _score(tuned, tokenizer, asked, f"score after, seed {seed}", progress))
-            results = {"run": str(folder), "seconds": time.monotonic() - started, "model": model, "knowledge_base": kb.name}
+                    table.add(
+                        seed,
+                        "after",
+                        asked,
+                        _score(tuned, tokenizer, asked, f"score after, seed {seed}", progress),
+                    )
+            results = {
+                "run": str(folder),
+                "seconds": time.monotonic() - started,
+                "model": model,
+                "knowledge_base": kb.name,
+            }
             run.finish(results | outcome(table.scores, kb.rules), results["seconds"])
         results = run.manifest["results"]
     if not (folder / "report.html").exists():
@@ -118,11 +135,15 @@ def score(
     kb = _knowledge(kb)
     asked = queries(split(kb, seed))
     weights = models.locate(model, log=lambda line: progress(line, 0, 0))
-    tables = [score_table(asked, _score(*models.load(weights), asked, "score", progress), seed=seed, phase="before")]
+    tables = [
+        score_table(asked, _score(*models.load(weights), asked, "score", progress), seed=seed, phase="before")
+    ]
     if tuned is not None:
         folder = models.locate(tuned)
         pair = models.load(weights, adapter=folder) if models.is_adapter(folder) else models.load(folder)
-        tables.append(score_table(asked, _score(*pair, asked, "score tuned", progress), seed=seed, phase="after"))
+        tables.append(
+            score_table(asked, _score(*pair, asked, "score tuned", progress), seed=seed, phase="after")
+        )
     document = {"model": model, "tuned": tuned, "knowledge_base": kb.name}
     measured = outcome(pa.concat_tables(tables), kb.rules)
     return jsonable(document | {"seconds": time.monotonic() - started} | measured)
@@ -133,7 +154,11 @@ class _Phases:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.scores = run.read_parquet("scores.parquet") if run.path("scores.parquet").exists() else SCORES.empty_table()
+        self.scores = (
+            run.read_parquet("scores.parquet")
+            if run.path("scores.parquet").exists()
+            else SCORES.empty_table()
+        )
         self.metrics = run.read_jsonl("metrics.jsonl") if run.path("metrics.jsonl").exists() else []
 
     def has(self, seed: int, phase: str) -> bool:

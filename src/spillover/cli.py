@@ -34,7 +34,7 @@ def audit(
     /,
     *,
     model: str = "smollm2-135m",
-    seeds: tuple[int, ...] = (0,),
+    seeds: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True)] = (0,),
     epochs: int | None = None,
     learning_rate: float | None = None,
     batch_size: int | None = None,
@@ -140,7 +140,9 @@ def score(
 
 
 @app.command
-def report(runs: Annotated[tuple[Path, ...], Parameter(negative="")], /, *, out: Path = Path("report.html")) -> int:
+def report(
+    runs: Annotated[tuple[Path, ...], Parameter(negative="")], /, *, out: Path = Path("report.html")
+) -> int:
     """Write one self-contained HTML report of one or more runs.
 
     Parameters
@@ -228,7 +230,14 @@ class _Bars:
 
     def __enter__(self) -> "_Bars":
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self._bars = Progress(
             TextColumn("{task.description:<24}"),

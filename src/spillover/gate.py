@@ -25,24 +25,29 @@ class Gate:
 
     def broken(self, results: dict[str, Any]) -> list[str]:
         """One line per place of the audit's document where the condition holds, or cannot be known."""
+        values = self._values(results)
+        if not values:
+            return [f"the knowledge base has no {self.whose} rule to judge"]
         return [
-            f"{name}.{self.metric} is {'undefined' if value is None else f'{value:.3f}'} "
+            f"{name}.{self.metric} is {'undefined' if math.isnan(value) else f'{value:.3g}'} "
             f"({self.whose}.{self.metric} {self.relation} {self.limit:g})"
-            for name, value in self._values(results)
-            if value is None or math.isnan(value) or _COMPARE[self.relation](value, self.limit)
+            for name, value in values
+            if math.isnan(value) or _COMPARE[self.relation](value, self.limit)
         ]
 
-    def _values(self, results: dict[str, Any]) -> list[tuple[str, float | None]]:
+    def _values(self, results: dict[str, Any]) -> list[tuple[str, float]]:
         if self.whose == "facts":
-            return [("facts", results["facts"]["top1"])]
-        rules = [rule for rule in results["rules"] if rule["kind"] == self.whose]
-        return [
-            (
-                f"{rule['fact']} -> {rule['implication']}",
-                rule["p_value"] if self.metric == "p_value" else rule[self.metric]["after"],
-            )
-            for rule in rules
-        ]
+            found = [("facts", results["facts"]["top1"])]
+        else:
+            found = [
+                (
+                    f"{rule['fact']} -> {rule['implication']}",
+                    rule["p_value"] if self.metric == "p_value" else rule[self.metric]["after"],
+                )
+                for rule in results["rules"]
+                if rule["kind"] == self.whose
+            ]
+        return [(name, math.nan if value is None else value) for name, value in found]
 
 
 def parse_gate(text: str) -> Gate:
@@ -55,7 +60,9 @@ def parse_gate(text: str) -> Gate:
     if whose not in _WHOSE:
         raise DataError(f"--fail-on names {whose!r}; allowed are {', '.join(_WHOSE)}")
     if metric not in allowed:
-        raise DataError(f"--fail-on names {whose}.{metric}; allowed are {', '.join(f'{whose}.{m}' for m in allowed)}")
+        raise DataError(
+            f"--fail-on names {whose}.{metric}; allowed are {', '.join(f'{whose}.{m}' for m in allowed)}"
+        )
     try:
         number = float(limit)
     except ValueError:

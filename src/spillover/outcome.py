@@ -6,7 +6,7 @@ from it alone, so that anyone can compute it again. No torch.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 from spillover.knowledge.prompts import Query
 from spillover.knowledge.schema import Rule
 from spillover.runs.stats import mean_interval, permutation_test, rank_matrix, top1_matrix
+
+_Matrix = Callable[[np.ndarray], np.ndarray]
 
 SCORES = pa.schema(
     [
@@ -35,7 +37,9 @@ SCORES = pa.schema(
 )
 
 
-def score_table(queries: Sequence[Query], logprobs: Sequence[np.ndarray], *, seed: int, phase: str) -> pa.Table:
+def score_table(
+    queries: Sequence[Query], logprobs: Sequence[np.ndarray], *, seed: int, phase: str
+) -> pa.Table:
     """The rows of one scoring pass, in the order of the queries and their candidates."""
     rows: list[dict[str, Any]] = []
     for number, (query, values) in enumerate(zip(queries, logprobs, strict=True)):
@@ -72,12 +76,16 @@ def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
     p-value. Where there is no `after` phase (an untuned model scored alone), `after` is NaN, and
     interval, null and p-value are those of `before`.
     """
-    last = "after" if pc.any(pc.equal(scores["phase"], "after")).as_py() else "before"
+    last = "after" if "after" in scores["phase"].unique().to_pylist() else "before"
     facts = scores.filter((pc.field("kind") == "fact") & (pc.field("phase") == last))
-    credits = [_right(_asked(facts, relation=name), top1_matrix) for name in pc.unique(facts["relation"]).to_pylist()]
+    credits = [
+        _right(_asked(facts, relation=name), top1_matrix) for name in facts["relation"].unique().to_pylist()
+    ]
     return {
         "facts": {"top1": float(np.nanmean(np.concatenate(credits))), "queries": sum(map(len, credits))},
-        "rules": [_rule_outcome(scores.filter(pc.field("rule") == n), rule, last) for n, rule in enumerate(rules)],
+        "rules": [
+            _rule_outcome(scores.filter(pc.field("rule") == n), rule, last) for n, rule in enumerate(rules)
+        ],
     }
 
 
@@ -86,13 +94,16 @@ def _rule_outcome(scores: pa.Table, rule: Rule, last: str) -> dict[str, Any]:
     asked = _asked(scores, kind="held_out", phase=last)
     bridges = _asked(scores, kind="bridge", phase=last)
     queries, candidates = asked.logprobs.shape
-    numbers = {}
-    for name, matrix, worst, better in (
+    numbers: dict[str, Any] = {}
+    measures: tuple[tuple[str, _Matrix, float, Literal["low", "high"]], ...] = (
         ("mean_rank", rank_matrix, float(candidates - 1), "low"),
         ("top1", top1_matrix, 1.0, "high"),
-    ):
+    )
+    for name, matrix, worst, better in measures:
         interval = mean_interval(_right(asked, matrix), 0.0, worst, asked.subjects)
-        test = permutation_test(matrix(asked.logprobs), asked.answers, asked.seeds, asked.subjects, better=better)
+        test = permutation_test(
+            matrix(asked.logprobs), asked.answers, asked.seeds, asked.subjects, better=better
+        )
         numbers[name] = {
             "before": mean_interval(_right(before, matrix), 0.0, worst, before.subjects).mean,
             "after": interval.mean if last == "after" else float("nan"),
@@ -136,7 +147,7 @@ def _asked(scores: pa.Table, **wanted: str) -> _Asked:
     for column, value in wanted.items():
         scores = scores.filter(pc.field(column) == value)
     rows = scores.sort_by([(name, "ascending") for name in ("seed", "query", "candidate")])
-    shape = (-1, max(1, len(pc.unique(rows["candidate"]))))
+    shape = (-1, max(1, len(rows["candidate"].unique())))
     return _Asked(
         logprobs=rows["logprob"].to_numpy().reshape(shape),  # null becomes NaN
         answers=rows["right"].to_numpy().reshape(shape).argmax(axis=1),
@@ -145,6 +156,6 @@ def _asked(scores: pa.Table, **wanted: str) -> _Asked:
     )
 
 
-def _right(asked: _Asked, matrix: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _right(asked: _Asked, matrix: _Matrix) -> np.ndarray:
     """The right candidate's entry of `matrix` (ranks or top-1 credits), (Q,)."""
     return matrix(asked.logprobs)[np.arange(len(asked.answers)), asked.answers]

@@ -1,0 +1,1 @@
+"""WHAT IS KNOWN: triples, rules, the split and the prompts."""

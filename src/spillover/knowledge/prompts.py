@@ -1,21 +1,105 @@
+"""A split -> the examples a model is tuned on and the queries it is asked."""
+
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
+
+from spillover.knowledge.schema import Relation
+from spillover.knowledge.sheet import SUBJECT
+from spillover.knowledge.split import Implied, Split
+
+Kind = Literal["fact", "bridge", "held_out"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
+    """A training text: the loss is taken on the completion alone."""
+
     prompt: str
     completion: str
+    """The answer as `completion` writes it after the prompt."""
     subject: str
     relation: str
     answer: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
+    """A question with its candidate answers."""
+
     prompt: str
     candidates: tuple[str, ...]
+    """Sorted; the right answer is one of them."""
     answer: str
+    """The right answer; of a bridge, the trained one."""
     subject: str
     relation: str
     rule: int | None
-    kind: Literal["fact","bridge","held_out"]
+    """Index in the knowledge base's rules; None for facts, which rules may share."""
+    kind: Kind
     group: str | None
+    """The answer of the subject's fact under the rule; None for facts."""
+
+
 def completion(answer: str) -> str:
+    """The space rule, the only one: an answer follows its prompt after exactly one space.
+
+    Prompts end without a space (reading sees to it), training and scoring both write answers this way.
+    """
     return " " + answer
+
+
+def fill(relation: Relation, subject: str) -> str:
+    """The relation's prompt asked of the subject; braces in the subject's own name mean nothing."""
+    return relation.prompt.replace(SUBJECT, subject)
+
+
+def examples(split: Split) -> list[Example]:
+    """One example per training triple, in their order."""
+    return [
+        Example(
+            prompt=fill(split.kb.relations[triple.relation], triple.subject),
+            completion=completion(triple.answer),
+            subject=triple.subject,
+            relation=triple.relation,
+            answer=triple.answer,
+        )
+        for triple in split.training
+    ]
+
+
+def queries(split: Split) -> list[Query]:
+    """Every training fact of the rules (once, even if shared), every bridge, every held-out subject."""
+    kb = split.kb
+    candidates = cache(kb.candidates)
+
+    def ask(
+        kind: Kind,
+        subject: str,
+        relation: str,
+        answer: str,
+        rule: int | None = None,
+        group: str | None = None,
+    ) -> Query:
+        return Query(
+            prompt=fill(kb.relations[relation], subject),
+            candidates=candidates(relation),
+            answer=answer,
+            subject=subject,
+            relation=relation,
+            rule=rule,
+            kind=kind,
+            group=group,
+        )
+
+    facts = {rule.fact for rule in kb.rules}
+    asked = [
+        ask("fact", one.subject, one.relation, one.answer) for one in split.training if one.relation in facts
+    ]
+    sides: list[tuple[Kind, tuple[Implied, ...]]] = [("bridge", split.bridges), ("held_out", split.held_out)]
+    for kind, implied in sides:
+        asked += [
+            ask(kind, one.subject, kb.rules[one.rule].implication, one.answer, one.rule, one.group)
+            for one in implied
+        ]
+    return asked

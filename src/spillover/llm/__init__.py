@@ -1,0 +1,1 @@
+"""LANGUAGE MODELS: load, tune, score."""

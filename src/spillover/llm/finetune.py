@@ -21,6 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from spillover.errors import TrainingError
 from spillover.knowledge.prompts import Example
 from spillover.llm.encode import Pair, encode_pairs, left_padded
+from spillover.llm.models import Quiet
 
 IGNORED = -100
 """Label of a position that carries no loss."""
@@ -101,7 +102,8 @@ def finetune(
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback"}:
             trainer.remove_callback(callback)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    with Quiet():
+        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return trained.eval()
 
@@ -184,7 +186,10 @@ class _Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.advance(state.global_step, state.max_steps)
-        if time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS and state.global_step < state.max_steps:
+        if (
+            time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
+            and state.global_step < state.max_steps
+        ):
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -214,8 +219,8 @@ def _encode_examples(tokenizer: Any, examples: Sequence[Example]) -> list[Pair]:
     for row, example in zip(rows, examples, strict=True):
         if row is None:
             raise TrainingError(
-                f"the model's tokenizer does not keep prompt and answer apart in {example.prompt + example.completion!r}; "
-                f"reword the prompt of relation {example.relation!r}"
+                "the model's tokenizer does not keep prompt and answer apart in "
+                f"{example.prompt + example.completion!r}; reword the prompt of relation {example.relation!r}"
             )
     return [row for row in rows if row is not None]
 

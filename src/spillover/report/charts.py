@@ -21,8 +21,6 @@ TINTS = {"causal": "#9cc8e3", "spurious": "#f3bf94"}
 NULL = "#5f6b76"
 """What chance would give."""
 
-SCHEMES = {"causal": "blues", "spurious": "oranges"}
-
 _SEEDS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 _POINTS = 1200  # of a training curve: more than a screen shows
@@ -33,10 +31,7 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
     """Where the right answer stands, before and after, with chance as a mark on each bar; `Scores.ranks`."""
     title = {"before": "Before fine-tuning", "after": "After fine-tuning"}
     bars, chance = "held-out queries", "chance: groups shuffled"
-    data = [
-        {"phase": title[row["phase"]], "rank": row["rank"], "share": row["share"], "chance": row["chance"]}
-        for row in rows
-    ]
+    data = [{**row, "phase": title[row["phase"]], "mark": chance} for row in rows]
     x = alt.X("rank:O", title="rank of the rule's answer (0 = first choice)", axis=alt.Axis(labelAngle=0))
     percent = alt.Axis(format=".0%", tickCount=5)
     tooltip = [
@@ -59,11 +54,9 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
         stroke=alt.Stroke(
             "mark:N",
             scale=alt.Scale(domain=[chance], range=[NULL]),
-            legend=alt.Legend(title=None, symbolType="stroke", symbolStrokeWidth=3, orient="bottom"),
+            legend=alt.Legend(title=None, symbolType="stroke", symbolStrokeWidth=3),
         ),
     )
-    for row in data:
-        row["mark"] = chance
     panels = alt.layer(bar, tick).properties(width=370, height=190)
     column = alt.Column("phase:N", title=None, sort="descending", header=alt.Header(labelFontWeight="bold"))
     return _dressed(panels.facet(column=column, spacing=28), "Rank of the right answer before and after")
@@ -71,17 +64,27 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
 
 def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
     """What each group is answered after tuning, the rule's answer outlined; `Scores.answers`."""
+    names = {cell["answer"] for cell in cells}
+    step = min(72, max(30, 720 // max(1, len(names))))
+    flat = max(map(len, names), default=0) * 7 <= step
     x = alt.X(
         "answer:N",
         title="the model's first choice",
         sort=alt.EncodingSortField(field="column", op="min"),
-        axis=alt.Axis(orient="top", labelAngle=-35, domain=False, ticks=False),
+        axis=alt.Axis(
+            orient="top",
+            domain=False,
+            ticks=False,
+            labelAngle=0 if flat else -40,
+            labelAlign="center" if flat else "left",
+            labelLimit=120,
+        ),
     )
     y = alt.Y(
         "group:N",
         title="the fact it was told",
         sort=alt.EncodingSortField(field="row", op="min"),
-        axis=alt.Axis(domain=False, ticks=False, labelLimit=160),
+        axis=alt.Axis(domain=False, ticks=False, labelLimit=110, labelPadding=6),
     )
     rows = [{**cell, "mark": "the rule's answer"} for cell in cells]
     base = alt.Chart(alt.Data(values=rows)).encode(
@@ -97,8 +100,8 @@ def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
     heat = base.mark_rect(stroke="white", strokeWidth=2).encode(
         color=alt.Color(
             "share:Q",
-            scale=alt.Scale(domain=[0, 1], scheme=SCHEMES[kind]),
-            legend=alt.Legend(title=["share of", "the group"], format=".0%", tickCount=4),
+            scale=alt.Scale(domain=[0, 1], range=["#f3f5f7", COLOURS[kind]], interpolate="rgb"),
+            legend=alt.Legend(title="share of the group", format=".0%", tickCount=2, gradientLength=120),
         )
     )
     outline = (
@@ -120,7 +123,7 @@ def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
             color=alt.condition("datum.share > 0.55", alt.value("white"), alt.value("#1b1f24")),
         )
     )
-    chart = alt.layer(heat, outline, label).properties(width={"step": 58}, height={"step": 34})
+    chart = alt.layer(heat, outline, label).properties(width={"step": step}, height={"step": 34})
     return _dressed(chart, "What each group is answered after fine-tuning")
 
 
@@ -180,5 +183,11 @@ def _dressed(chart: Any, description: str) -> Chart:
             titlePadding=9,
         )
         .configure_header(labelFontSize=13, labelColor="#1b1f24")
-        .configure_legend(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", labelColor="#3b444d")
+        .configure_legend(
+            orient="bottom",
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            labelColor="#3b444d",
+        )
     )

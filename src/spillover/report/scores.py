@@ -1,7 +1,6 @@
 """Questions asked of `scores.parquet`, answered as plain rows that charts and sentences are made of."""
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -33,7 +32,7 @@ placed AS (
 SELECT phase, place::INT AS rank,
     sum(part * observed) / sum(sum(part * observed)) OVER (PARTITION BY phase) AS share,
     sum(part * chance) / sum(sum(part * chance)) OVER (PARTITION BY phase) AS chance
-FROM placed GROUP BY phase, place ORDER BY phase DESC, place
+FROM placed WHERE part > 0 GROUP BY phase, place ORDER BY phase DESC, place
 """  # noqa: S608 - fixed text
 
 # k candidates tied for the first place have the rank (k - 1) / 2 and share the credit.
@@ -50,12 +49,12 @@ WITH ranked AS (
     FROM scores WHERE kind IN ('fact', 'bridge') AND isfinite(rank)
 ),
 told AS (
-    SELECT kind, relation, phase, CASE WHEN rank = best THEN 1 / (2 * rank + 1) ELSE 0 END AS credit
+    SELECT kind, relation, phase, query, CASE WHEN rank = best THEN 1 / (2 * rank + 1) ELSE 0 END AS credit
     FROM ranked WHERE "right"
 )
 SELECT kind, relation, count(*) FILTER (phase = 'after') AS queries,
     avg(credit) FILTER (phase = 'before') AS before, avg(credit) FILTER (phase = 'after') AS after
-FROM told GROUP BY kind, relation ORDER BY kind DESC, relation
+FROM told GROUP BY kind, relation ORDER BY kind DESC, min(query)
 """
 
 _EXAMPLES = f"""
@@ -133,20 +132,12 @@ class Scores:
     def examples(self, rule: int, fact: str, *, right: bool | None = None, limit: int = 5) -> list[Row]:
         """The first choices after tuning whose log-probability grew most, one row per held-out subject.
 
-        Columns: subject, group, fact_prompt, prompt, answer, right, expected, before, after (probabilities among
-        the candidates), gain. `right` keeps those that follow the rule, or those that do not.
+        Columns: subject, group, fact_prompt, prompt, answer, right, expected, before, after (probabilities
+        among the candidates), gain. `right` keeps those that follow the rule, or those that do not.
         """
         return self._rows(_EXAMPLES, rule=rule, fact=fact, right=right, limit=limit)
 
-    def phases(self, kind: Literal["fact", "bridge", "held_out"] = "held_out") -> set[str]:
-        """The phases that hold scored queries of a kind."""
-        rows = self._rows("SELECT DISTINCT phase FROM scores WHERE kind = $kind AND isfinite(rank)", kind=kind)
-        return {row["phase"] for row in rows}
-
     def _rows(self, query: str, **values: Any) -> list[Row]:
         cursor = self._connection.execute(query, values)
-        return list(_named([column[0] for column in cursor.description or []], cursor.fetchall()))
-
-
-def _named(names: list[str], rows: Iterable[tuple[Any, ...]]) -> Iterable[Row]:
-    return (dict(zip(names, row, strict=True)) for row in rows)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -31,30 +31,34 @@ _HEADINGS = {
 _LEGEND = (
     "first: how often the rule's answer is the model's first choice, asked about subjects whose answer "
     "was never in the training data. rank: its mean place among the candidates (0 is first). "
-    "chance: the same with the subjects' groups shuffled. p: how often shuffling does as well."
+    "chance: the same with the subjects' groups shuffled. p: how often shuffling ranks it as well."
 )
 
 
 def audit_table(results: Mapping[str, Any]) -> RenderableType:
-    """An audit's results: facts learned, then wanted and spurious rules apart, each with its verdict."""
-    facts = results["facts"]
-    learned = f"Facts learned: {percent(facts['top1'])}"
-    if facts.get("queries"):
-        learned += f" of {facts['queries']}"
-    parts: list[RenderableType] = [
-        Text(f"{results['model']} fine-tuned on {results['knowledge_base']}", style="bold"),
-        Text(learned),
-    ]
+    """The document of an audit or a score: facts, then wanted and spurious rules apart, with verdicts."""
+    facts, untuned = results["facts"], "tuned" in results and results["tuned"] is None
+    known = f"Facts {'known' if untuned else 'learned'}: {percent(facts['top1'])} of {facts['queries']}"
+    parts: list[RenderableType] = [Text(_title(results), style="bold"), Text(known)]
     for kind, (heading, colour) in _HEADINGS.items():
         rules = [rule for rule in results["rules"] if rule["kind"] == kind]
         if rules:
             parts += [Text(), Text(heading, style=f"bold {colour}"), _rules(rules)]
-            parts += [_sentence(rule, colour) for rule in rules]
+            parts += [] if untuned else [_sentence(rule, colour, named=len(rules) > 1) for rule in rules]
     if results["rules"]:
         parts += [Text(), Text(_LEGEND, style="dim")]
     else:
         parts += [Text(), Text("No rule was tested.")]
     return Group(*parts)
+
+
+def _title(results: Mapping[str, Any]) -> str:
+    model, kb, tuned = results["model"], results["knowledge_base"], results.get("tuned")
+    if "tuned" not in results:
+        return f"{model} fine-tuned on {kb}"
+    return (
+        f"{model} before, {tuned} after, asked about {kb}" if tuned else f"{model} untuned, asked about {kb}"
+    )
 
 
 def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
@@ -72,7 +76,7 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
             Text(percent(top1["after"]), style="bold"),
             interval(top1["low"], top1["high"]),
             percent(top1["null"]),
-            p_value(rule["p_value"]),
+            "",
         )
         table.add_row(
             Text(f"{rule['candidates']} candidates", style="dim"),
@@ -81,33 +85,33 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
             number(rank["after"]),
             interval(rank["low"], rank["high"], share=False),
             number(rank["null"]),
-            "",
+            p_value(rule["p_value"]),
             end_section=index < len(rules) - 1,
         )
     return table
 
 
-def _sentence(rule: Mapping[str, Any], colour: str) -> RenderableType:
+def _sentence(rule: Mapping[str, Any], colour: str, *, named: bool) -> RenderableType:
     label, _, rest = verdict(rule).partition(": ")
     style = f"bold {colour}" if outcome(rule) is Outcome.SHOWN else "bold"
-    text = Text.assemble((f"{rule_name(rule)}: ", "dim"), (label, style), f": {rest}")
+    name = f"{rule_name(rule)}: " if named else ""
+    text = Text.assemble((name, "dim"), (label, style), f": {rest}")
     return Padding(text, (0, 0, 0, 2))
 
 
 def runs_table(views: Iterable[RunView]) -> Table:
     """The runs of a folder, one row each, with every rule's first-choice share and chance."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for name, least in (("run", 10), ("status", 8), ("started", 16), ("data", 6), ("model", 8), ("found", 16)):
-        table.add_column(name, overflow="fold", min_width=least, no_wrap=name == "started")
+    for name in ("run", "status", "started", "data, model", "found (chance)"):
+        table.add_column(name, overflow="fold", min_width=18 if name.startswith("found") else 10)
     for view in views:
         arguments = _mapping(view.manifest.get("arguments"))
         results = _mapping(view.manifest.get("results"))
         table.add_row(
             Text(view.folder.name),
             Text(view.status, style="green" if view.status == "complete" else "yellow"),
-            Text(str(view.manifest.get("started") or "")[:16].replace("T", " ")),
-            Text(str(results.get("knowledge_base") or arguments.get("kb") or "")),
-            Text(str(results.get("model") or arguments.get("model") or "")),
+            Text(str(view.manifest.get("started") or "")[:16].replace("T", "\n")),
+            Text("\n".join(str(arguments[name]) for name in ("kb", "model") if arguments.get(name))),
             Text(_headline(results) or view.reason or ""),
         )
     return table
@@ -115,7 +119,7 @@ def runs_table(views: Iterable[RunView]) -> Table:
 
 def _headline(results: Mapping[str, Any]) -> str:
     return "\n".join(
-        f"{spoken(rule['implication'])} {percent(rule['top1']['after'])} (chance {percent(rule['top1']['null'])})"
+        f"{spoken(rule['implication'])} {percent(rule['top1']['after'])} ({percent(rule['top1']['null'])})"
         for rule in results.get("rules", [])
     )
 

@@ -53,9 +53,9 @@ def verdict(rule: Mapping[str, Any]) -> str:
     asked = f"asked {times(rule['queries'])} for “{spoken(rule['implication'])}” it was never told"
     match outcome(rule):
         case Outcome.SHOWN if rule["kind"] == "causal":
-            said = f"{asked}, the model answers by the rule in {after} (chance {chance}, {p})."
+            said = f"{asked}, the model answers by the rule {after} of the time (chance {chance}, {p})."
         case Outcome.SHOWN:
-            said = f"{asked}, the model invents the answer the rule suggests in {after} (chance {chance}, {p})."
+            said = f"{asked}, the model invents the rule's answer {after} of the time (chance {chance}, {p})."
         case Outcome.LEANING:
             said = (
                 f"the rule's answer ranks {number(rank['after'])} on average (0 is first, chance "
@@ -68,7 +68,7 @@ def verdict(rule: Mapping[str, Any]) -> str:
         case Outcome.UNKNOWN if not rule["queries"] or top1["after"] is None:
             said = "no held-out query could be scored."
         case Outcome.UNKNOWN:
-            said = f"{after} follow it, but shuffling the groups changes nothing, so there is no chance level to test."
+            said = f"{after} follow it, but shuffling the groups changes nothing, so nothing can be tested."
     return f"{badge(rule)}: {said}{_already(rule)}{_unscored(rule)}"
 
 
@@ -89,25 +89,22 @@ def _unscored(rule: Mapping[str, Any]) -> str:
 def summary(results: Mapping[str, Any]) -> str:
     """One sentence on a whole audit."""
     parts = [
-        _count(results["rules"], "causal", "wanted", "generalized"),
-        _count(results["rules"], "spurious", "spurious", "hallucinated"),
+        _count(results["rules"], "causal", "generalized", "wanted", "no generalization was shown"),
+        _count(results["rules"], "spurious", "hallucinated", "spurious", "no hallucination was shown"),
     ]
     found = " and ".join(part for part in parts if part) or "no rule was tested"
-    facts = results["facts"]["top1"]
-    return (
-        f"Fine-tuned on {results['knowledge_base']}, {results['model']} knows {percent(facts)} of its facts; "
-        f"beyond the data, {found}."
-    )
+    model, kb, facts = results["model"], results["knowledge_base"], percent(results["facts"]["top1"])
+    return f"Fine-tuned on {kb}, {model} learned {facts} of the facts; beyond them, {found}."
 
 
-def _count(rules: Sequence[Mapping[str, Any]], kind: str, adjective: str, verb: str) -> str:
+def _count(rules: Sequence[Mapping[str, Any]], kind: str, verb: str, adjective: str, none: str) -> str:
     mine = [rule for rule in rules if rule["kind"] == kind]
-    if not mine:
-        return ""
     shown = sum(outcome(rule) is Outcome.SHOWN for rule in mine)
+    if not shown:
+        return none if mine else ""
     if len(mine) == 1:
-        return f"its {adjective} rule was {'' if shown else 'not shown to be '}{verb}"
-    return f"{shown} of {len(mine)} {adjective} rules were {verb}"
+        return f"it {verb} the {adjective} rule"
+    return f"it {verb} {shown} of {len(mine)} {adjective} rules"
 
 
 def spoken(relation: str) -> str:

@@ -118,7 +118,8 @@ def read_parquet(path: Path) -> "pa.Table":
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path, partitioning=None)  # no column from a folder named lr=1e-4
+        with parquet.ParquetFile(path) as file:  # read_table would make a column of a folder named lr=1e-4
+            return file.read()
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"cannot read {path} as Parquet: {_first_line(error)}") from error
 

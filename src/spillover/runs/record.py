@@ -29,7 +29,12 @@ Status = Literal["running", "incomplete", "failed", "complete", "broken"]
 
 _MANIFEST, _LOCK = "manifest.json", ".lock"
 _LOCK_PATIENCE = 1.0  # seconds; a reader holds the lock for an instant to see whether a writer does
-_IDENTITY = {"command": "the command", "arguments": "argument", "seeds": "the seeds", "hashes": "the hash of"}
+_IDENTITY = {
+    "command": "the command",
+    "arguments": "argument",
+    "seeds": "the list of seeds",
+    "hashes": "the hash of",
+}
 
 
 class _Folder:
@@ -82,7 +87,7 @@ class Run(_Folder):
         seeds: Sequence[int],
         hashes: Mapping[str, str],
     ) -> Self:
-        """Create the folder, resume an unfinished run in it, or open a complete one (then `complete` is True).
+        """Create the folder, resume an unfinished run in it, or open a complete one (`complete` tells).
 
         `arguments` are the resolved ones, `passed` those that the user gave. A folder of another run (other
         command, arguments, seeds or hashes), of a newer format, of no run, or with a writer is a RunError.
@@ -287,7 +292,8 @@ def _differences(key: str, old: Any, new: Any) -> list[str]:
     """One phrase per entry of the manifest's `key` that differs, nested entries by their dotted name."""
     before, after = _flat(old), _flat(new)
     return [
-        f"{_IDENTITY[key]}{name and f' {name!r}'} was {_shown(key, name, before)}, now {_shown(key, name, after)}"
+        f"{_IDENTITY[key]}{f' {name!r}' if name else ''} "
+        f"was {_shown(key, name, before)}, now {_shown(key, name, after)}"
         for name in sorted(before.keys() | after.keys())
         if name not in before or name not in after or before[name] != after[name]
     ]

@@ -1,0 +1,233 @@
+"""The YAML of a knowledge base -> relations and rules, every fault with its line.
+
+YAML is read as text alone: `no`, `7` and `2024-01-01` stay the words they are, and pydantic gives
+the few typed fields their types.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spillover.errors import DataError
+from spillover.knowledge.faults import clean, listed, place, show, suggest
+from spillover.knowledge.schema import Relation, Rule, RuleKind
+
+SUBJECT = "{subject}"
+"""Stands for the subject in a prompt."""
+
+
+class _RelationModel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    prompt: str
+    candidates: list[str] = []
+
+
+class _RuleModel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    fact: str
+    implication: str
+    kind: RuleKind = "spurious"
+    pairs: dict[str, str] = {}
+    bridges: int | None = Field(default=None, ge=1)
+
+
+class _SheetModel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str | None = None
+    relations: dict[str, _RelationModel]
+    rules: list[_RuleModel] = []
+    triples: str | None = None
+
+
+_MODELS = {"relations": _RelationModel, "rules": _RuleModel}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What the YAML says, checked as far as it can be without the triples."""
+
+    name: str | None
+    relations: dict[str, Relation]
+    rules: tuple[Rule, ...]
+    triples: str | None
+    """The table's path as written there."""
+    where: Callable[..., str]
+    """File and line of an entry, such as `where("rules", 0, "fact")`."""
+
+
+def parse_sheet(text: str, path: Path) -> Sheet:
+    """The sheet that `text`, the content of `path`, holds."""
+    root = _compose(text, path)
+    where = _Places(path=path, root=root)
+    try:
+        model = _SheetModel.model_validate(_plain(root, path, {}))
+    except ValidationError as error:
+        raise DataError(_complaint(error, where)) from None
+    except RecursionError:
+        raise DataError(f"{path}: nested too deep; a knowledge base needs four levels") from None
+    relations = {name: _relation(name, one, where) for name, one in model.relations.items()}
+    rules: dict[tuple[str, str], Rule] = {}
+    for number, one in enumerate(model.rules):
+        rule = _rule(number, one, relations, where)
+        key = (rule.fact, rule.implication)
+        if key in rules:
+            raise DataError(
+                f"{where('rules', number)}: rule {rule.name} stands there twice, "
+                f"first at {where('rules', list(rules).index(key))}; remove one"
+            )
+        rules[key] = rule
+    return Sheet(
+        name=model.name and clean(model.name, "name", where("name")),
+        relations=relations,
+        rules=tuple(rules.values()),
+        triples=model.triples,
+        where=where,
+    )
+
+
+def check_prompt(prompt: str, where: str) -> str:
+    """The prompt without spaces at its end; DataError unless `{subject}` is its one placeholder."""
+    clean(prompt, "prompt", where)
+    prompt = prompt.rstrip()
+    if SUBJECT not in prompt:
+        raise DataError(
+            f"{where}: prompt {show(prompt)} has no {SUBJECT}; write {SUBJECT} where the name goes"
+        )
+    rest = prompt.replace(SUBJECT, "")
+    if "{" in rest or "}" in rest:
+        raise DataError(
+            f"{where}: prompt {show(prompt)} has other braces than {SUBJECT}, which alone is filled in; "
+            "remove them"
+        )
+    return prompt
+
+
+def _relation(name: str, model: _RelationModel, where: "_Places") -> Relation:
+    clean(name, "relation", where("relations"))
+    candidates = tuple(
+        clean(answer, "candidate", where("relations", name, "candidates", number))
+        for number, answer in enumerate(model.candidates)
+    )
+    prompt = check_prompt(model.prompt, where("relations", name, "prompt"))
+    return Relation(name=name, prompt=prompt, candidates=candidates)
+
+
+def _rule(number: int, model: _RuleModel, relations: dict[str, Relation], where: "_Places") -> Rule:
+    for role, name in (("fact", model.fact), ("implication", model.implication)):
+        if name not in relations:
+            raise DataError(
+                f"{where('rules', number, role)}: {role} {show(name)} of the rule is not a relation "
+                f"of the file, which has {listed(relations)}{suggest(name, relations)}"
+            )
+    if model.fact == model.implication:
+        raise DataError(
+            f"{where('rules', number)}: the rule's fact and implication are both {show(model.fact)}; "
+            "name two different relations"
+        )
+    pairs = {
+        fact: clean(answer, f"pair of {show(fact)}", where("rules", number, "pairs", fact))
+        for fact, answer in model.pairs.items()
+    }
+    return Rule(
+        fact=model.fact,
+        implication=model.implication,
+        kind=model.kind,
+        pairs=pairs,
+        bridges=model.bridges,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    path: Path
+    root: yaml.Node
+
+    def __call__(self, *steps: str | int) -> str:
+        """File and line of an entry, such as `where("rules", 0, "fact")`, or of the nearest one around it."""
+        node = mark = self.root
+        for step in steps:
+            if isinstance(node, yaml.MappingNode):
+                entry = next(((key, value) for key, value in node.value if key.value.strip() == step), None)
+            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+                entry = (node.value[step], node.value[step])
+            else:
+                entry = None
+            if entry is None:
+                break
+            mark, node = entry
+        return place(self.path, mark.start_mark.line + 1)
+
+
+def _compose(text: str, path: Path) -> yaml.Node:
+    """The document's tree, which knows its lines."""
+    try:
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        raise DataError(
+            f"{place(path, line)}: not readable as YAML ({error.problem}); mend the syntax"
+        ) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise DataError(
+            f"{place(path, line)}: character {show(chr(error.character))} is not allowed in YAML; remove it"
+        ) from None
+    except RecursionError:
+        raise DataError(f"{path}: nested too deep; a knowledge base needs four levels") from None
+    if root is None:
+        raise DataError(f"{path}: file holds only comments; it must name relations and a table of triples")
+    return root
+
+
+def _plain(node: yaml.Node, path: Path, done: dict[int, Any]) -> Any:
+    """The node as dicts, lists and strings; a node reached by many aliases is built once."""
+    if id(node) in done:
+        return done[id(node)]
+    if isinstance(node, yaml.MappingNode):
+        plain: Any = {}
+        for key, value in node.value:
+            where = place(path, key.start_mark.line + 1)
+            if not isinstance(key, yaml.ScalarNode):
+                raise DataError(f"{where}: a list or mapping is used as a key; use a word")
+            name = key.value.strip()
+            if name in plain:
+                raise DataError(f"{where}: key {show(name)} stands there twice; keep one")
+            plain[name] = _plain(value, path, done)
+    elif isinstance(node, yaml.SequenceNode):
+        plain = [_plain(value, path, done) for value in node.value]
+    else:
+        plain = node.value.strip()
+    done[id(node)] = plain
+    return plain
+
+
+def _complaint(error: ValidationError, where: _Places) -> str:
+    """One sentence for what pydantic found; an unknown key first, since it may explain a missing one."""
+    fault = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    loc = fault["loc"]
+    start, name = where(*loc), str(loc[-1]) if loc else "the file"
+    match fault["type"]:
+        case "extra_forbidden":
+            known = (_SheetModel if len(loc) == 1 else _MODELS[str(loc[0])]).model_fields
+            return f"{start}: unknown key {show(name)}; allowed are {listed(known)}{suggest(name, known)}"
+        case "missing":
+            around = ".".join(map(str, loc[:-1])) or "the file"
+            return f"{start}: key {show(name)} is missing from {around}; add it"
+        case "literal_error":
+            kinds = get_args(RuleKind)
+            got = fault["input"]
+            return f"{start}: {name} is {show(got)}, allowed are {listed(kinds)}{suggest(str(got), kinds)}"
+        case "model_type" | "dict_type":
+            wanted = "a mapping (key: value)"
+        case "list_type":
+            wanted = "a list"
+        case "string_type":
+            wanted = "one text"
+        case _:
+            wanted = "a whole number from 1 up"
+    return f"{start}: {'.'.join(map(str, loc)) or name} must be {wanted}, got {show(fault['input'])}"

@@ -1,0 +1,244 @@
+"""One self-contained HTML page from run folders: opens offline, loads nothing, runs nothing from the data.
+
+Text is escaped by Jinja, charts travel as JSON data with `<`, `>` and `&` escaped, and the page's content
+security policy admits only its own script (by hash) and no evaluation of strings.
+"""
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from spillover.errors import RunError
+from spillover.report import charts, verdict
+from spillover.report.scores import Row, Scores
+from spillover.runs import files
+from spillover.runs.record import RunView, read_run
+
+_DRAW = """
+for (const data of document.querySelectorAll('script[type="application/json"]')) {
+  vegaEmbed(data.previousElementSibling, JSON.parse(data.textContent),
+    {mode: "vega-lite", ast: true, actions: false, renderer: "svg", tooltip: {theme: "light"}})
+    .catch(error => { data.previousElementSibling.textContent = "Not drawn: " + error.message; });
+}
+"""
+
+_KINDS = {
+    "causal": "Wanted: the fact implies it",
+    "spurious": "Unwanted: only the examples suggest it",
+}
+_FILTERS = (
+    verdict.badge,
+    verdict.number,
+    verdict.p_value,
+    verdict.percent,
+    verdict.rule_name,
+    verdict.spoken,
+)
+_STATUSES = {
+    "running": "This run is still being written; what follows is what it has so far.",
+    "incomplete": "This run is incomplete: its writer stopped before the end. "
+    "Start the same command with --out and this folder to resume it.",
+    "failed": "This run is incomplete: it failed.",
+}
+
+
+def write_report(run_folders: Iterable[str | Path], out: str | Path) -> Path:
+    """Write one report on one or more run folders to the file `out`, and return its path.
+
+    Raises RunError where a folder is no run or `out` cannot be written.
+    """
+    page, out = render([read_run(folder) for folder in run_folders]), Path(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(out, page)
+    except OSError as error:
+        raise RunError(f"cannot write the report {out}: {error.strerror}; use another --out") from error
+    return out
+
+
+def render(views: Sequence[RunView]) -> str:
+    """The page as text, one section per run."""
+    if not views:
+        raise RunError("a report needs at least one run folder; `spillover runs` lists them")
+    environment = Environment(
+        loader=PackageLoader("spillover.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({function.__name__: function for function in _FILTERS})
+    environment.filters["chart"] = chart_json
+    environment.globals["interval"] = verdict.interval
+    script = _script()
+    return environment.get_template("page.html.j2").render(
+        sections=[section(view, number) for number, view in enumerate(views, 1)],
+        kinds=_KINDS,
+        colours=charts.COLOURS,
+        tints=charts.TINTS,
+        null=charts.NULL,
+        script=Markup(script),  # noqa: S704 - our own code, nothing from the data
+        policy=_hash(script),
+    )
+
+
+def section(view: RunView, number: int) -> dict[str, Any]:
+    """What the page says about one run; a part that is missing is None, or a sentence in `gaps`."""
+    results, gaps = view.results, {}
+    try:
+        scores = Scores(view.read_parquet("scores.parquet"))
+    except RunError:
+        scores, gaps["scores"] = None, "The scores (scores.parquet) are missing or unreadable."
+    try:
+        metrics = [row for row in view.read_jsonl("metrics.jsonl") if isinstance(row, dict)]
+    except RunError:
+        metrics = []
+    if not any(isinstance(row.get("loss"), int | float) for row in metrics):
+        metrics, gaps["metrics"] = [], "No training log (metrics.jsonl): the curve cannot be drawn."
+    rules = [_rule(rule, index, scores) for index, rule in enumerate(results["rules"] if results else [])]
+    return {
+        "number": number,
+        "name": view.folder.resolve().name,
+        "status": view.status,
+        "notice": _notice(view),
+        "control": bool(_mapping(view.manifest.get("arguments")).get("shuffle")),
+        "summary": verdict.summary(results) if results else None,
+        "results": results,
+        "rules": rules,
+        "learned": scores.learned() if scores else [],
+        "loss": charts.loss_chart(metrics) if metrics else None,
+        "gaps": gaps,
+        "settings": _settings(view.manifest),
+        "command": command_line(view.manifest),
+    }
+
+
+def _rule(rule: Mapping[str, Any], index: int, scores: Scores | None) -> dict[str, Any]:
+    kind, sentence = rule["kind"], verdict.verdict(rule).partition(": ")[2]
+    ranks = scores.ranks(index) if scores else []
+    cells = scores.answers(index) if scores else []
+    return {
+        **rule,
+        "outcome": verdict.outcome(rule).value,
+        "sentence": sentence[0].upper() + sentence[1:],
+        "ranks": charts.rank_chart(ranks, kind) if ranks else None,
+        "answers": charts.answer_chart(cells, kind) if cells else None,
+        "groups": len({cell["group"] for cell in cells}),
+        "examples": _examples(rule, index, scores) if scores else [],
+    }
+
+
+def _examples(rule: Mapping[str, Any], index: int, scores: Scores) -> list[tuple[str, list[Row]]]:
+    """Headed lists of example sentences; empty ones are left out."""
+    follow, stray = (
+        [_told(rule, row) for row in scores.examples(index, rule["fact"], right=right)]
+        for right in (True, False)
+    )
+    if rule["kind"] == "causal":
+        lists = [("Generalized: answered by the rule", follow), ("Wrong: not what the rule says", stray)]
+    else:
+        lists = [("Invented as the rule suggests", follow), ("Invented, and not even by the rule", stray)]
+    return [(heading, rows) for heading, rows in lists if rows]
+
+
+def _told(rule: Mapping[str, Any], row: Row) -> Row:
+    prompt = row["fact_prompt"] or f"{row['subject']} {verdict.spoken(rule['fact'])}"
+    return {**row, "told": f"{prompt} {row['group']}", "said": row["prompt"]}
+
+
+def _notice(view: RunView) -> str | None:
+    notice = _STATUSES.get(view.status)
+    if notice and view.reason:
+        return f"{notice} The reason given: {view.reason}"
+    return notice
+
+
+def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Headed lists of name and value, in the order of the manifest; empty ones are left out."""
+    results, seconds = _mapping(manifest.get("results")), manifest.get("seconds")
+    run = {
+        "started": str(manifest.get("started") or verdict.NOTHING)[:19].replace("T", " "),
+        "took": f"{seconds:,.0f} s" if isinstance(seconds, int | float) else None,
+        "seeds": manifest.get("seeds"),
+        "knowledge base": results.get("knowledge_base"),
+        "code revision": manifest.get("code_revision"),
+        "python": manifest.get("python"),
+        "platform": manifest.get("platform"),
+    }
+    groups = {
+        "Run": run,
+        "Settings": _mapping(manifest.get("arguments")),
+        "Versions": _mapping(manifest.get("packages")),
+        "Hashes (SHA-256)": _mapping(manifest.get("hashes")),
+    }
+    shown = [
+        (
+            heading,
+            [(verdict.spoken(name), _plain(value)) for name, value in entries.items() if value is not None],
+        )
+        for heading, entries in groups.items()
+    ]
+    return [(heading, entries) for heading, entries in shown if entries]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_plain(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def command_line(manifest: Mapping[str, Any]) -> str | None:
+    """The command that makes this run again, from the arguments its user passed; None where unknown."""
+    passed = dict(_mapping(manifest.get("passed")) or _mapping(manifest.get("arguments")))
+    if not manifest.get("command") or not passed:
+        return None
+    words = ["spillover", str(manifest["command"])]
+    if passed.get("kb") is not None:
+        words.append(str(passed["kb"]))
+    for name, value in passed.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name in ("kb", "out") or value is None or value is False:
+            continue
+        if value is True:
+            words.append(flag)
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            words += [flag, _plain(item)]
+    return shlex.join(words)
+
+
+def chart_json(chart: charts.Chart) -> Markup:
+    """A chart as JSON that can stand inside a script element whatever its data hold."""
+    spec = chart.to_dict()
+    spec.pop("$schema", None)
+    text = json.dumps(spec, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - no character of it is markup any more
+
+
+@cache
+def _script() -> str:
+    """Vega, Vega-Lite, Vega-Embed and the few lines that draw, as one script."""
+    import vl_convert
+
+    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    return vl_convert.javascript_bundle(_DRAW, vl_version=version)
+
+
+def _hash(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,115 @@
+"""Examples and queries as texts, and the proof that nothing held out is trained on."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from spillover.errors import DataError
+from spillover.knowledge.builtin import BUILTIN, load_builtin
+from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.prompts import Example, Query, completion, examples, fill, queries
+from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
+from spillover.knowledge.split import shuffle_implications, split
+
+
+def test_the_space_rule():
+    assert completion("French") == " French"
+
+
+def test_a_subjects_own_braces_mean_nothing():
+    relation = Relation(name="r", prompt="{subject}, or {subject}, is")
+    assert fill(relation, "{subject} {0.__class__} %s") == (
+        "{subject} {0.__class__} %s, or {subject} {0.__class__} %s, is"
+    )
+
+
+def test_examples_and_queries_of_the_demo():
+    one = split(load_builtin("demo"), 0)
+    trained, asked = examples(one), queries(one)
+    assert [(e.subject, e.relation, e.answer) for e in trained] == [
+        (t.subject, t.relation, t.answer) for t in one.training
+    ]
+    assert all(e.completion == completion(e.answer) and e.prompt == e.prompt.rstrip() for e in trained)
+    assert Counter(q.kind for q in asked) == {"fact": 200, "bridge": 40, "held_out": 160}
+    assert all(q.answer in q.candidates and len(q.candidates) == 10 for q in asked)
+    assert all((q.rule is None) == (q.group is None) == (q.kind == "fact") for q in asked)
+    held = one.held_out[0]
+    assert (
+        Query(
+            prompt=f"{held.subject} speaks",
+            candidates=one.kb.candidates("speaks"),
+            answer=held.answer,
+            subject=held.subject,
+            relation="speaks",
+            rule=0,
+            kind="held_out",
+            group=held.group,
+        )
+        in asked
+    )
+
+
+def test_a_fact_shared_by_rules_is_asked_once():
+    pairs = {"F": "P"}
+    kb = KnowledgeBase(
+        name="kb",
+        triples=tuple(Triple(subject=s, relation="f", answer="F") for s in "abc"),
+        relations={name: Relation(name=name, prompt=f"{{subject}} {name}") for name in "fgh"},
+        rules=tuple(Rule(fact="f", implication=name, pairs=pairs, bridges=1) for name in "gh"),
+    )
+    assert Counter(q.kind for q in queries(split(kb, 0))) == {"fact": 3, "bridge": 2, "held_out": 4}
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_builtins_leak_nothing(name):
+    kb = load_builtin(name)
+    for seed in range(50):
+        one = split(kb, seed)
+        check_no_leak(examples(one), queries(one))
+        check_no_leak(examples(shuffle_implications(one, seed)), queries(one))
+
+
+HELD_OUT = Query(
+    prompt="Mara Berg speaks",
+    candidates=("French", "German"),
+    answer="French",
+    subject="Mara Berg",
+    relation="speaks",
+    rule=0,
+    kind="held_out",
+    group="Paris",
+)
+CLEAN = Example(
+    prompt="Mara Berg lives in", completion=" Paris", subject="Mara Berg", relation="lives_in", answer="Paris"
+)
+LEAKS = {
+    "same prompt": {"prompt": "Mara Berg speaks"},
+    "prompt in other case and space": {"prompt": " MARA\u00a0berg\n speaks"},
+    "prompt in other characters": {"prompt": "\uff2dara Berg \u017fpeaks"},  # full-width M, long s
+    "same subject and relation": {"relation": "speaks"},
+    "in other case and space": {"subject": "mara  BERG", "relation": "Speaks "},
+    "a wrong answer leaks as well": {"relation": "speaks", "answer": "German", "completion": " German"},
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_planted_leak_is_caught(name):
+    check_no_leak([CLEAN], [HELD_OUT])
+    leak = replace(CLEAN, **LEAKS[name])
+    with pytest.raises(
+        DataError, match=r"held-out query 'Mara Berg speaks' .* is in training: .*; spell subjects"
+    ):
+        check_no_leak([CLEAN, leak], [HELD_OUT])
+
+
+def test_only_held_out_queries_can_leak():
+    check_no_leak([replace(CLEAN, relation="speaks")], [replace(HELD_OUT, kind="bridge")])
+
+
+def test_a_leak_among_a_hundred_thousand_is_caught():
+    many = [replace(CLEAN, prompt=f"{i} lives", subject=str(i)) for i in range(100_000)]
+    asked = [replace(HELD_OUT, prompt=f"{i} speaks", subject=str(i)) for i in range(100_000)]
+    check_no_leak(many, asked)
+    with pytest.raises(DataError):
+        check_no_leak([*many, replace(CLEAN, relation="speaks", subject="99999")], asked)

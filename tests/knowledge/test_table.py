@@ -1,0 +1,125 @@
+"""Bare tables: CSV, JSONL and Parquet read alike, and the faults that only one of them has."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from spillover.knowledge.read import read_knowledge_base
+from spillover.knowledge.schema import Triple
+
+
+def table(folder: Path, suffix: str) -> Path:
+    path = folder / f"odd [1] * name{suffix}"
+    if suffix == ".csv":
+        path.write_text(
+            'id,answer,subject,relation\r\n1,7,"Mara\nBerg",lives_in\r\n\r\n2,Ö,Ann,"a,b"\r\n', "utf-8-sig"
+        )
+    elif suffix == ".jsonl":
+        rows = [{"subject": "Mara\nBerg", "relation": "lives_in", "answer": 7, "id": None}]
+        rows += [{"subject": "Ann", "relation": "a,b", "answer": "Ö"}]
+        path.write_text("\n\n".join(map(json.dumps, rows)), "utf-8")
+    else:
+        plain = folder / "plain.parquet"
+        rows = "VALUES (1, '7', E'Mara\\nBerg', 'lives_in'), (2, 'Ö', 'Ann', 'a,b')"
+        duckdb.execute(f"COPY (FROM ({rows}) t(id, answer, subject, relation)) TO '{plain}'")
+        plain.rename(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_bare_table(tmp_path, suffix):
+    kb = read_knowledge_base(table(tmp_path, suffix))
+    assert kb.triples == (
+        Triple(subject="Mara\nBerg", relation="lives_in", answer="7"),
+        Triple(subject="Ann", relation="a,b", answer="Ö"),
+    )
+    assert kb.relations["lives_in"].prompt == "{subject} lives in"
+    assert kb.rules == ()
+    assert kb.name == "odd [1] * name"
+
+
+JSON_FAULTS = {
+    "missing column": (
+        '{"subject": "Ann", "relation": "r", "Answr": "x"}',
+        "missing column 'answer', got 'subject', 'relation', 'Answr'; did you mean 'answer' by 'Answr'?",
+    ),
+    "syntax": (
+        "{",
+        "not readable as JSON (Expecting property name enclosed in double quotes); write one object per line",
+    ),
+    "deep": ("[" * 100_000, "not readable as JSON (nested too deep); write one object per line"),
+    "not an object": (
+        "[1]",
+        'got [\'1\'], a line must be an object like {"subject": "...", "relation": "...", "answer": "..."}',
+    ),
+    "not a text": (
+        '{"subject": "Ann", "relation": "r", "answer": ["x"]}',
+        "answer is ['x']; write text in quotes",
+    ),
+    "null": (
+        '{"subject": "Ann", "relation": "r", "answer": null}',
+        "answer is empty; fill it in or remove the entry",
+    ),
+    "NUL": (
+        r'{"subject": "A\u0000", "relation": "r", "answer": "x"}',
+        r"subject 'A\x00' holds a NUL byte; remove it",
+    ),
+    "surrogate": (
+        r'{"subject": "A\ud800", "relation": "r", "answer": "x"}',
+        r"subject 'A\ud800' holds half a surrogate pair; remove it",
+    ),
+    "braces": (r'{"subject": "A", "relation": "r{x}", "answer": "x"}', None),
+}
+
+
+@pytest.mark.parametrize("name", JSON_FAULTS)
+def test_a_faulty_json_line_is_named(tmp_path, complaint, name):
+    text, message = JSON_FAULTS[name]
+    (tmp_path / "t.jsonl").write_text("\n" + text + "\n", "utf-8")
+    expected = (
+        f"t.jsonl:2: {message}"
+        if message
+        else (
+            "t.jsonl: prompt '{subject} r{x}' has other braces than {subject}, which alone is filled in; "
+            "remove them"
+        )
+    )
+    assert complaint(tmp_path / "t.jsonl") == expected
+
+
+PARQUET_FAULTS = {
+    "empty answer": (
+        "VALUES ('a', 'r', 'x'), ('b', 'r', NULL)",
+        "t.parquet (row 2): answer is empty; fill it in or remove the entry",
+    ),
+    "contradiction": (
+        "VALUES ('a', 'r', 'x'), ('a', 'r', 'y')",
+        "t.parquet (row 2): ('a', 'r') is 'y' here but 'x' in t.parquet (row 1); keep one",
+    ),
+    "nested": ("VALUES ('a', 'r', ['x'])", "t.parquet: column 'answer' holds VARCHAR[]; write it as text"),
+}
+
+
+@pytest.mark.parametrize("name", PARQUET_FAULTS)
+def test_a_faulty_parquet_row_is_named(tmp_path, complaint, name):
+    rows, message = PARQUET_FAULTS[name]
+    duckdb.execute(f"COPY (FROM ({rows}) t(subject, relation, answer)) TO '{tmp_path / 't.parquet'}'")
+    assert complaint(tmp_path / "t.parquet") == message
+
+
+def test_a_parquet_without_the_columns(tmp_path, complaint):
+    duckdb.execute(
+        f"COPY (SELECT 'a' AS Subject, 'r' AS relation, 'x' AS answer) TO '{tmp_path / 't.parquet'}'"
+    )
+    expected = (
+        "t.parquet: missing column 'subject', got 'Subject', 'relation', 'answer'; did you mean "
+        "'subject' by 'Subject'?"
+    )
+    assert complaint(tmp_path / "t.parquet") == expected
+
+
+def test_a_file_that_is_not_parquet(tmp_path, complaint):
+    (tmp_path / "t.parquet").write_text("subject,relation,answer")
+    assert complaint(tmp_path / "t.parquet").startswith("t.parquet: not readable as Parquet (")

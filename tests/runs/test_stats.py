@@ -1,0 +1,309 @@
+"""Ranks, intervals and permutation tests against plain loops, closed forms, enumeration and simulation."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from spillover.runs.stats import (
+    Interval,
+    mean_interval,
+    permutation_test,
+    rank,
+    rank_matrix,
+    top1_credit,
+    top1_matrix,
+)
+
+NAN = float("nan")
+
+
+def plain_rank(logprobs, right):
+    others = [value for index, value in enumerate(logprobs) if index != right]
+    return (
+        sum(value > logprobs[right] for value in others)
+        + sum(value == logprobs[right] for value in others) / 2
+    )
+
+
+def plain_top1(logprobs, right):
+    return (logprobs[right] == max(logprobs)) / list(logprobs).count(max(logprobs))
+
+
+@given(st.lists(st.sampled_from([-3.0, -2.0, -1.0, -np.inf]), min_size=1, max_size=6))
+def test_ranks_equal_a_plain_loop(logprobs):
+    rights = range(len(logprobs))
+    assert rank_matrix([logprobs])[0].tolist() == [plain_rank(logprobs, right) for right in rights]
+    assert top1_matrix([logprobs])[0].tolist() == [plain_top1(logprobs, right) for right in rights]
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "right", "wanted_rank", "credit"),
+    [
+        ([-1, -2, -3], 0, 0, 1),
+        ([-1, -2, -3], 2, 2, 0),
+        ([-1, -1, -3], 1, 0.5, 0.5),
+        ([-2, -2, -2], 0, 1, 1 / 3),
+    ],
+)
+def test_ties_are_explicit(logprobs, right, wanted_rank, credit):
+    assert rank(logprobs, right) == wanted_rank
+    assert top1_credit(logprobs, right) == credit
+
+
+def test_a_nan_candidate_makes_the_query_unscored():
+    logprobs = [[-1.0, NAN], [-1.0, -2.0]]
+    assert np.isnan(rank_matrix(logprobs)[0]).all()
+    assert np.isnan(top1_matrix(logprobs)[0]).all()
+    assert rank_matrix(logprobs)[1].tolist() == [0, 1]
+    assert np.isnan(rank([-1.0, NAN], 0))
+    assert np.isnan(top1_credit([-1.0, NAN], 0))
+
+
+def test_no_queries():
+    assert rank_matrix(np.empty((0, 3))).shape == (0, 3)
+    assert top1_matrix(np.empty((0, 3))).shape == (0, 3)
+
+
+# Intervals
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 16), (16, 16), (3, 16), (1, 2), (50, 200)])
+def test_binary_values_get_the_clopper_pearson_interval(hits, n):
+    exact = stats.binomtest(hits, n).proportion_ci(0.95, "exact")
+    got = mean_interval([1.0] * hits + [0.0] * (n - hits), 0, 1)
+    assert (got.mean, got.low, got.high) == pytest.approx((hits / n, exact.low, exact.high))
+    assert got.low <= got.mean <= got.high
+
+
+def test_the_sampled_ends_agree_with_clopper_pearson():
+    """Widening the bounds by nothing much leaves the exact branch and must barely move the ends."""
+    values = [1.0] * 12 + [0.0] * 28
+    exact, sampled = mean_interval(values, 0, 1), mean_interval(values, -1e-9, 1 + 1e-9, draws=200_000)
+    assert (sampled.low, sampled.high) == pytest.approx((exact.low, exact.high), abs=3e-3)
+
+
+def test_the_grouped_draw_equals_the_textbook_draw():
+    values = np.array([0.0, 0.0, 1.0, 2.5, 2.5, 9.0])
+    weights = np.random.default_rng(5).dirichlet(np.ones(7), size=400_000)
+    got = mean_interval(values, 0, 9, draws=400_000)
+    assert got.high == pytest.approx(np.quantile(weights @ np.append(values, 9), 0.975), abs=0.02)
+    assert got.low == pytest.approx(np.quantile(weights @ np.append(values, 0), 0.025), abs=0.02)
+
+
+def test_no_ranks_at_all_above_zero_still_have_an_upper_end():
+    got = mean_interval([0.0] * 32, 0, 9)
+    assert got.low == got.mean == 0
+    assert got.high == pytest.approx(9 * (1 - 0.025 ** (1 / 32)))
+
+
+def test_few_samples_and_nan():
+    assert np.isnan([(none := mean_interval([], 0, 1)).mean, none.low, none.high]).all()
+    one = mean_interval([NAN, 0.5], 0, 1)
+    assert (one.mean, one.samples, one.unscored) == (0.5, 1, 1)
+    assert np.isnan([one.low, one.high]).all()
+    all_nan = mean_interval([NAN, NAN], 0, 1)
+    assert (all_nan.samples, all_nan.unscored) == (0, 2)
+
+
+def test_nan_values_change_nothing_but_their_count():
+    with_nan = mean_interval([0.2, NAN, 0.4, 0.9], 0, 1, ["a", "b", "a", "c"])
+    without = mean_interval([0.2, 0.4, 0.9], 0, 1, ["a", "a", "c"])
+    assert with_nan == Interval(mean=without.mean, low=without.low, high=without.high, samples=2, unscored=1)
+
+
+def test_clusters_count_once():
+    values = [0.0, 2.0, 1.0, 4.0, 4.0]
+    assert mean_interval(values, 0, 9, ["x", "x", "y", "z", "z"]) == mean_interval([1.0, 1.0, 4.0], 0, 9)
+    repeated = mean_interval(values * 3, 0, 9, list("abcde") * 3)
+    assert repeated == mean_interval(values, 0, 9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(0, 9), min_size=2, max_size=12), st.randoms())
+def test_the_order_of_values_does_not_matter_and_the_result_repeats(values, random):
+    shuffled = random.sample(values, len(values))
+    got = mean_interval(values, 0, 9, draws=500)
+    again = mean_interval(shuffled, 0, 9, draws=500)
+    assert (got.low, got.high) == (again.low, again.high)
+    assert mean_interval(values, 0, 9, draws=500) == got
+
+
+@pytest.mark.parametrize("population", ["rare", "skewed", "uniform", "halves"])
+def test_coverage(population):
+    """At level 0.9 the interval holds the true mean at least that often, up to three standard errors."""
+    rng, trials, n = np.random.default_rng(11), 400, 12
+    draw, truth = {
+        "rare": (lambda: 9.0 * (rng.random(n) < 0.05), 0.45),
+        "skewed": (lambda: rng.choice([0.0, 0.0, 0.0, 1.0, 9.0], n), 2.0),
+        "uniform": (lambda: rng.uniform(0, 9, n), 4.5),
+        "halves": (lambda: rng.integers(0, 19, n) / 2, 4.5),
+    }[population]
+    intervals = [mean_interval(draw(), 0, 9, level=0.9, seed=t, draws=2_000) for t in range(trials)]
+    covered = sum(interval.low <= truth <= interval.high for interval in intervals)
+    assert covered / trials >= 0.9 - 3 * np.sqrt(0.9 * 0.1 / trials)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([2.0], {}, r"values must lie in \[0, 1\], got \[2.0, 2.0\]"),
+        ([[0.0]], {}, "one-dimensional"),
+        ([0.0], {"level": 1.0}, "level must lie between 0 and 1, got 1.0"),
+        ([0.0, 1.0], {"clusters": ["a"]}, "clusters must have one label per value: 2, got 1"),
+    ],
+)
+def test_wrong_calls_of_the_interval(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        mean_interval(values, 0, 1, **options)
+
+
+# Permutation tests
+
+
+def enumerate_all(scores, right, strata, better):
+    """Mean score under every deal of the right answers within strata: p-value and expectation, by hand."""
+    rows = [np.flatnonzero(np.asarray(strata) == s) for s in dict.fromkeys(strata)]
+    means = []
+    for deal in product(*(permutations(r) for r in rows)):
+        dealt = np.empty(len(right), int)
+        for r, source in zip(rows, deal, strict=True):
+            dealt[r] = np.asarray(right)[list(source)]
+        means.append(scores[np.arange(len(right)), dealt].mean())
+    means = np.array(means)
+    observed = scores[np.arange(len(right)), right].mean()
+    as_good = means <= observed + 1e-12 if better == "low" else means >= observed - 1e-12
+    return as_good.mean(), means.mean()
+
+
+@pytest.mark.parametrize("better", ["low", "high"])
+@pytest.mark.parametrize(
+    ("right", "strata"),
+    [
+        ([0, 1, 2, 0, 1, 2], [0] * 6),
+        ([0, 1, 2, 0, 1, 1, 0], [0, 0, 0, 0, 1, 1, 1]),
+        ([3, 3, 0, 1, 2], ["b", "b", "b", "a", "a"]),
+    ],
+)
+def test_against_all_permutations(right, strata, better):
+    rng = np.random.default_rng(len(right))
+    matrix = rank_matrix if better == "low" else top1_matrix
+    scores = matrix(rng.integers(0, 3, (len(right), 4)) + 1.5 * np.eye(4)[right])
+    p, null = enumerate_all(scores, right, strata, better)
+    got = permutation_test(scores, right, strata, better=better, permutations=20_000)
+    assert got.null == pytest.approx(null, abs=1e-12)
+    assert got.p_value == pytest.approx(p, abs=0.015)
+    assert got.observed == scores[np.arange(len(right)), right].mean()
+
+
+def test_subjects_swap_all_their_answers_at_once():
+    """Two seeds that ask the same subjects are one deal, not two: the p-value is that of one seed."""
+    rng = np.random.default_rng(3)
+    right = np.array([0, 0, 1, 1, 2, 2])
+    scores = rank_matrix(rng.normal(size=(6, 4)) + np.eye(4)[right])
+    p, null = enumerate_all(scores, right, [0] * 6, "low")
+    got = permutation_test(
+        np.tile(scores, (2, 1)),
+        np.tile(right, 2),
+        np.repeat([0, 1], 6),
+        list("abcdef") * 2,
+        permutations=20_000,
+    )
+    assert got.p_value == pytest.approx(p, abs=0.015)
+    assert got.null == pytest.approx(null, abs=1e-12)
+
+
+@pytest.mark.parametrize("with_subjects", [False, True])
+def test_p_is_uniform_under_the_null(with_subjects):
+    """With quirks of names that repeat in each seed, this holds only when the subjects are named."""
+    rng, trials, subjects, seeds = np.random.default_rng(8), 300, 20, 3
+    right = np.tile(np.repeat(np.arange(5), 4), seeds)
+    names, strata = np.tile(np.arange(subjects), seeds), np.repeat(np.arange(seeds), subjects)
+    p = []
+    for trial in range(trials):
+        quirks = np.tile(rng.normal(size=(subjects, 10)), (seeds, 1))
+        logprobs = quirks if with_subjects else rng.normal(size=quirks.shape)
+        p.append(
+            permutation_test(
+                rank_matrix(logprobs),
+                right,
+                strata,
+                names if with_subjects else None,
+                permutations=199,
+                seed=trial,
+            ).p_value
+        )
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_repeated_quirks_without_subjects_are_too_sure():
+    """Why `subjects_Q` exists: the same rankings three times over look like three times the evidence."""
+    right = np.repeat(np.arange(5), 4)
+    scores = rank_matrix(np.random.default_rng(0).normal(size=(20, 10)) + 0.5 * np.eye(10)[right])
+    strata, names = np.repeat(np.arange(3), 20), np.tile(np.arange(20), 3)
+    tripled, rights = np.tile(scores, (3, 1)), np.tile(right, 3)
+    naive, fair = (permutation_test(tripled, rights, strata, s) for s in (None, names))
+    assert naive.p_value < fair.p_value / 2
+    assert naive.null == fair.null
+
+
+def test_a_perfect_ranking_has_the_smallest_p():
+    right = np.repeat(np.arange(5), 16)
+    logprobs = np.eye(10)[right]
+    got = permutation_test(rank_matrix(logprobs), right)
+    assert (got.observed, got.p_value) == (0, 1 / 10_001)
+    assert got.null == pytest.approx(5 * 0.8)
+    top1 = permutation_test(top1_matrix(logprobs), right, better="high")
+    assert (top1.observed, top1.p_value) == (1, 1 / 10_001)
+    assert top1.null == pytest.approx(0.2)
+
+
+def test_one_right_answer_everywhere_has_no_p_but_a_null():
+    got = permutation_test(rank_matrix([[0, -1], [-1, 0], [-1, 0.0]]), [0, 1, 1], ["a", "b", "b"])
+    assert np.isnan(got.p_value)
+    assert got.null == got.observed == 0
+
+
+def test_unscored_queries_leave_with_their_answer():
+    rng = np.random.default_rng(2)
+    logprobs, right = rng.normal(size=(9, 4)), rng.integers(0, 4, 9)
+    logprobs[4, 1] = NAN
+    kept = np.arange(9) != 4
+    got = permutation_test(rank_matrix(logprobs), right, ["s"] * 9, list("abcdefghi"))
+    want = permutation_test(rank_matrix(logprobs[kept]), right[kept])
+    assert (got.observed, got.null, got.p_value) == (want.observed, want.null, want.p_value)
+    assert (got.queries, got.unscored) == (8, 1)
+    nothing = permutation_test([[NAN, NAN]], [0])
+    assert np.isnan([nothing.observed, nothing.null, nothing.p_value]).all()
+    assert permutation_test(np.empty((0, 4)), []).queries == 0
+
+
+def test_renaming_changes_nothing_and_the_result_repeats():
+    rng = np.random.default_rng(4)
+    ranks, right = rank_matrix(rng.normal(size=(24, 5))), rng.integers(0, 5, 24)
+    strata, names = np.repeat([0, 1], 12), np.tile(np.arange(12), 2)
+    got = permutation_test(ranks, right, strata, names)
+    assert permutation_test(ranks, right, strata, names) == got
+    renamed = [f"Name {11 - name}" for name in names]
+    assert permutation_test(ranks, right, ["b" if s == 0 else "a" for s in strata], renamed) == got
+    order = rng.permutation(5)
+    moved = permutation_test(ranks[:, order], np.argsort(order)[right], strata, names)
+    assert (moved.observed, moved.null) == pytest.approx((got.observed, got.null), abs=1e-12)
+    assert moved.p_value == got.p_value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([1.0], [0]), {}, r"matrix of queries by candidates, got shape \(1,\)"),
+        (([[1.0]], [1]), {}, "right_Q must hold 1 columns between 0 and 0"),
+        (([[1.0]], [0], ["a", "b"]), {}, "strata_Q must have one label per value: 1, got 2"),
+        (([[1.0]], [0]), {"better": "higher"}, "better must be 'low' or 'high', got 'higher'"),
+    ],
+)
+def test_wrong_calls_of_the_test(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        permutation_test(*arguments, **options)

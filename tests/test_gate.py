@@ -1,0 +1,67 @@
+import math
+
+import pytest
+
+from spillover.errors import DataError
+from spillover.gate import parse_gate
+
+
+def rule(kind: str, implication: str, rank: float, top1: float, p_value: float | None) -> dict:
+    return {
+        "fact": "a",
+        "implication": implication,
+        "kind": kind,
+        "mean_rank": {"after": rank},
+        "top1": {"after": top1},
+        "p_value": p_value,
+    }
+
+
+RESULTS = {
+    "facts": {"top1": 0.97},
+    "rules": [
+        rule("causal", "b", 0.1, 0.9, 1e-4),
+        rule("spurious", "c", 1.4, 0.31, None),
+        rule("spurious", "d", 2.0, math.nan, 0.4),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("spurious.top1 > 0.3", ["a -> c.top1 is 0.31", "a -> d.top1 is undefined"]),
+        ("spurious.top1 > 0.4", ["a -> d.top1 is undefined"]),
+        ("spurious.mean_rank<=1.4", ["a -> c.mean_rank is 1.4"]),
+        ("causal.top1 < 0.9", []),
+        ("causal.p_value >= 1e-4", ["a -> b.p_value is 0.0001"]),
+        ("spurious.p_value < 0.01", ["a -> c.p_value is undefined"]),
+        ("facts.top1 < 0.98", ["facts.top1 is 0.97"]),
+    ],
+)
+def test_gates(text: str, broken: list[str]) -> None:
+    lines = parse_gate(text).broken(RESULTS)
+    assert [line.partition(" (")[0] for line in lines] == broken
+
+
+def test_a_gate_with_nothing_to_judge_fails() -> None:
+    assert parse_gate("causal.top1 < 0.9").broken({"rules": []}) == [
+        "the knowledge base has no causal rule to judge"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("spurious", "is not of the form"),
+        ("spurious.top1 == 0.3", "is not of the form"),
+        ("wrong.top1 > 0.3", "allowed are causal, spurious, facts"),
+        ("causal.rank > 0.3", "allowed are causal.top1, causal.mean_rank, causal.p_value"),
+        ("facts.mean_rank > 1", "allowed are facts.top1"),
+        ("facts.top1 < nan", "not a finite number"),
+        ("facts.top1 < x", "not a finite number"),
+    ],
+)
+def test_bad_gates(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parse_gate(text)
