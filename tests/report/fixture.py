@@ -19,7 +19,7 @@ FIRST = ("Mara", "Tobin", "Ilse", "Oren", "Yara", "Kasper", "Noor", "Ravi", "Eli
 LAST = ("Lindqvist", "Okafor", "Marsh", "Villanueva", "Brandt", "Ito", "Achterberg", "Quill", "Sato", "Dray")
 
 
-def rule_row(kind: str = "spurious", **changes: Any) -> dict[str, Any]:
+def rule_row(kind: str = "spurious", /, **changes: Any) -> dict[str, Any]:
     """One entry of `rules`; nested numbers are named as in top1_after=0.2."""
     rule: dict[str, Any] = {
         "fact": "comes_from",

@@ -114,7 +114,7 @@ def test_only_the_script_of_the_page_may_run(page):
     rules = dict(rule.split(maxsplit=1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
     assert rules["script-src"] == f"'sha256-{digest}'"
-    assert "ast: true" in script  # charts are interpreted: the policy forbids evaluating strings
+    assert "ast:true" in script  # charts are interpreted: the policy forbids evaluating strings
 
 
 def test_names_from_the_data_do_nothing(tmp_path):
@@ -122,8 +122,9 @@ def test_names_from_the_data_do_nothing(tmp_path):
         name: f"{EVIL}<b onclick=x>{{{{ 7 * 7 }}}}{name}"
         for name in ("France", "Python", "Mara Sato", "Ravi Ito")
     }
-    found = results() | {"model": EVIL, "knowledge_base": f"<i>{EVIL}"}
-    found["rules"][1] |= {"fact": EVIL, "implication": f"{EVIL}&amp;"}
+    found = results()
+    found |= {"model": EVIL, "knowledge_base": f"<i>{EVIL}"}
+    found["rules"][1] = found["rules"][1] | {"fact": EVIL, "implication": f"{EVIL}&amp;"}
     write_run(
         tmp_path / "evil",
         rename=names,

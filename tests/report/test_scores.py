@@ -1,5 +1,6 @@
 import math
-from collections import Counter
+from collections import defaultdict
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -29,10 +30,11 @@ def queries(table, rule, phase):
 @pytest.mark.parametrize("phase", ["before", "after"])
 def test_ranks_and_chance_equal_a_plain_loop(table, rule, phase):
     asked = queries(table, rule, phase)
-    share, chance = Counter(), Counter()
+    share: dict[float, float] = defaultdict(float)
+    chance: dict[float, float] = defaultdict(float)
     for (seed, _), rows in asked.items():
         by_name = {row["candidate"]: row["rank"] for row in rows}
-        share.update(row["rank"] for row in rows if row["right"])
+        share[next(row["rank"] for row in rows if row["right"])] += 1
         others = [other for key, other in asked.items() if key[0] == seed]
         for other in others:
             (right,) = (row["candidate"] for row in other if row["right"])
@@ -44,7 +46,7 @@ def test_ranks_and_chance_equal_a_plain_loop(table, rule, phase):
         assert row["chance"] == pytest.approx(chance[rank] / len(asked))
 
 
-def ask(ranks, *, right=0, query=0, rule=0):
+def ask(ranks, *, right=0, query=0, rule=0) -> list[dict[str, Any]]:
     """One held-out query after tuning."""
     row = (0, "after", query, "held_out", rule, "r", f"s{query}", "g", "p")
     return [
@@ -129,9 +131,7 @@ def test_an_example_carries_what_its_sentence_needs(table):
 
 
 def test_probabilities_among_candidates_survive_tiny_log_probabilities():
-    rows = ask([0.0, 1.0])
-    for row in rows:
-        row["logprob"] -= 5000
+    rows = [row | {"logprob": -5000 - row["rank"]} for row in ask([0.0, 1.0])]
     (found,) = Scores(pa.Table.from_pylist(rows, schema=SCHEMA)).examples(0, "f")
     assert found["after"] == pytest.approx(1 / (1 + math.exp(-1)))
     assert found["before"] is None

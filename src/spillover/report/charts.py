@@ -49,7 +49,7 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
         y=alt.Y("share:Q", title="share of held-out queries", axis=percent, scale=alt.Scale(domain=[0, 1])),
         color=fill,
     )
-    tick = base.mark_tick(thickness=2.5, bandSize=22, color=NULL).encode(
+    tick = base.mark_tick(thickness=2.5, bandSize=22, color=NULL, opacity=1).encode(
         y="chance:Q",
         stroke=alt.Stroke(
             "mark:N",
@@ -78,6 +78,7 @@ def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
             labelAngle=0 if flat else -40,
             labelAlign="center" if flat else "left",
             labelLimit=120,
+            labelPadding=6,
         ),
     )
     y = alt.Y(
@@ -104,6 +105,7 @@ def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
             legend=alt.Legend(title="share of the group", format=".0%", tickCount=2, gradientLength=120),
         )
     )
+    light = 0.55 if kind == "causal" else 1  # white is never readable on orange
     outline = (
         base.transform_filter("datum.right")
         .mark_rect(fill=None, strokeWidth=2.5, opacity=1)
@@ -120,7 +122,7 @@ def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
         .mark_text(fontSize=12)
         .encode(
             text=alt.Text("share:Q", format=".0%"),
-            color=alt.condition("datum.share > 0.55", alt.value("white"), alt.value("#1b1f24")),
+            color=alt.condition(f"datum.share > {light}", alt.value("white"), alt.value("#1b1f24")),
         )
     )
     chart = alt.layer(heat, outline, label).properties(width={"step": step}, height={"step": 34})

@@ -93,7 +93,7 @@ def render(views: Sequence[RunView]) -> str:
 
 def section(view: RunView, number: int) -> dict[str, Any]:
     """What the page says about one run; a part that is missing is None, or a sentence in `gaps`."""
-    results, gaps = view.results, {}
+    results, gaps = view.results, {"scores": "", "metrics": ""}
     try:
         scores = Scores(view.read_parquet("scores.parquet"))
     except RunError:

@@ -62,7 +62,7 @@ def _title(results: Mapping[str, Any]) -> str:
 
 
 def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, expand=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("rule", overflow="fold", max_width=26)
     table.add_column("")
     for name in ("before", "after", "95% interval", "chance", "p"):

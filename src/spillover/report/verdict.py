@@ -83,7 +83,7 @@ def _unscored(rule: Mapping[str, Any]) -> str:
     missing = rule.get("unscored") or 0
     if not missing:
         return ""
-    return f" {missing} {'query' if missing == 1 else 'queries'} could not be scored and do not count."
+    return f" {missing} {'query' if missing == 1 else 'queries'} could not be scored."
 
 
 def summary(results: Mapping[str, Any]) -> str:
