@@ -73,7 +73,7 @@ def audit(
         | {name: value for name, value in asdict(settings).items() if name != "seed"},
         passed=passed or {},
         seeds=list(seeds),
-        hashes={"data": hash_json(asdict(kb)), "model": models.weights_sha256(weights)},
+        hashes={"data": _data_hash(kb), "model": models.weights_sha256(weights)},
     ) as run:
         if not run.complete:
             table = _Phases(run)
@@ -187,6 +187,11 @@ def _knowledge(kb: str | Path | KnowledgeBase) -> KnowledgeBase:
             "write a YAML file with `rules:` beside the table (see `docs/guide.md`)"
         )
     return loaded
+
+
+def _data_hash(kb: KnowledgeBase) -> str:
+    """Over everything but where the rules were written, so that a moved file stays the same data."""
+    return hash_json(asdict(replace(kb, rules=tuple(replace(rule, source="") for rule in kb.rules))))
 
 
 def _score(model: Any, tokenizer: Any, asked: Sequence[Query], stage: str, progress: Progress) -> list[Any]:

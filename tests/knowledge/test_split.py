@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from spillover.errors import DataError
 from spillover.knowledge.builtin import BUILTIN, load_builtin
+from spillover.knowledge.read import read_knowledge_base
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.split import Implied, Split, shuffle_implications, split
 
@@ -232,3 +234,17 @@ def test_the_null_control_permutes_the_bridges_implications_only():
         assert before.keys() == after.keys()
         assert Counter(before.values()) == Counter(after.values())
         assert {b.subject: b.answer for b in null.bridges if b.rule == rule} == after
+
+
+def test_a_rule_that_cannot_be_tested_is_named_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("subject,relation,answer\nAda,lives_in,Oslo\nBo,lives_in,Rome\n")
+    (tmp_path / "people.yaml").write_text(
+        "relations:\n"
+        '  lives_in: {prompt: "{subject} lives in"}\n'
+        '  speaks: {prompt: "{subject} speaks"}\n'
+        "rules:\n"
+        "  - {fact: lives_in, implication: speaks}\n"
+        "triples: people.csv\n"
+    )
+    with pytest.raises(DataError, match=r"people\.yaml:5: rule lives_in -> speaks has no bridges"):
+        split(read_knowledge_base(tmp_path / "people.yaml"), 0)

@@ -44,6 +44,8 @@ class Rule:
     """b_i -> c_i. Where it is silent, the bridges show the pair."""
     bridges: int | None = None
     """Bridges drawn per group, by seed; None: every subject whose implication the table holds."""
+    source: str = field(default="", compare=False)
+    """Where it was written, `people.yaml:7`, for messages; empty for rules made in code."""
 
     @property
     def name(self) -> str:

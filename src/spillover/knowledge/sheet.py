@@ -138,6 +138,7 @@ def _rule(number: int, model: _RuleModel, relations: dict[str, Relation], where:
         kind=model.kind,
         pairs=pairs,
         bridges=model.bridges,
+        source=where("rules", number),
     )
 
 

@@ -102,7 +102,7 @@ def _part(
 ) -> tuple[list[Implied], list[Implied], list[tuple[int, str]]]:
     """One rule's bridges, held-out and undecided subjects; `shown` is left with what is trained."""
     rule = kb.rules[number]
-    where = f"knowledge base {kb.name}: rule {rule.name}"
+    where = f"{rule.source or f'knowledge base {kb.name}'}: rule {rule.name}"
     bridges: list[Implied] = []
     held_out: list[Implied] = []
     undecided: list[tuple[int, str]] = []

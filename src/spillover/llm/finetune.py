@@ -34,7 +34,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 class FineTuneConfig:
     """How a model is tuned."""
 
-    epochs: int = 10
+    epochs: int = 8
     """Passes over the examples."""
     learning_rate: float = 2e-4
     """Peak learning rate of AdamW, reached after the warm-up, then falling linearly to zero."""
