@@ -10,10 +10,10 @@ import time
 from typing import Any
 
 import numpy as np
-from spillover.knowledge.builtin import load_builtin
-from spillover.knowledge.split import split
 
+from spillover.knowledge.builtin import load_builtin
 from spillover.knowledge.prompts import completion, queries
+from spillover.knowledge.split import split
 from spillover.llm import models
 from spillover.llm.score import score
 

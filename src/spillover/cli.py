@@ -84,6 +84,7 @@ def audit(
         "lora": lora,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    flags = {name: True for name, value in {"shuffle": shuffle, "keep_model": keep_model}.items() if value}
     with _Bars() as bars:
         from spillover.audit import audit as run_audit
         from spillover.llm.finetune import FineTuneConfig
@@ -96,7 +97,7 @@ def audit(
             shuffle=shuffle,
             keep_model=keep_model,
             out=out,
-            passed={"kb": kb, "model": model, "seeds": list(seeds), **given},
+            passed={"kb": kb, "model": model, "seeds": list(seeds), **given, **flags},
             progress=bars,
         )
     _print_measured(results, json)

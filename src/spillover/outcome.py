@@ -78,11 +78,12 @@ def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
     """
     last = "after" if "after" in scores["phase"].unique().to_pylist() else "before"
     facts = scores.filter((pc.field("kind") == "fact") & (pc.field("phase") == last))
-    credits = [
-        _right(_asked(facts, relation=name), top1_matrix) for name in facts["relation"].unique().to_pylist()
-    ]
+    relations = facts["relation"].unique().to_pylist()
+    credits_Q = np.concatenate(
+        [np.empty(0), *(_right(_asked(facts, relation=r), top1_matrix) for r in relations)]
+    )
     return {
-        "facts": {"top1": float(np.nanmean(np.concatenate(credits))), "queries": sum(map(len, credits))},
+        "facts": {"top1": mean_interval(credits_Q, 0.0, 1.0).mean, "queries": len(credits_Q)},
         "rules": [
             _rule_outcome(scores.filter(pc.field("rule") == n), rule, last) for n, rule in enumerate(rules)
         ],
