@@ -17,7 +17,7 @@ from spillover.llm import finetune as finetune_module
 from spillover.llm.finetune import FineTuneConfig
 from spillover.outcome import outcome
 from spillover.runs.record import read_run
-from tests.llm.conftest import save_tiny_model
+from tests.tiny_models import save_tiny_model
 
 SETTINGS = FineTuneConfig(epochs=1, learning_rate=1e-3)
 

@@ -1,5 +1,6 @@
 """The main job: split -> check -> score -> tune -> score -> record -> report."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from spillover.knowledge.builtin import load as load_knowledge
 from spillover.knowledge.leak import check_no_leak
 from spillover.knowledge.prompts import Query, examples, queries
 from spillover.knowledge.schema import KnowledgeBase
-from spillover.knowledge.split import shuffle_implications, split
+from spillover.knowledge.split import Split, shuffle_implications, split
 from spillover.llm import models
 from spillover.llm.finetune import FineTuneConfig, finetune
 from spillover.llm.score import score as score_queries
@@ -24,6 +25,9 @@ from spillover.runs.record import Run, hash_json, jsonable
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
+
+
+_CHECKPOINTS = "checkpoints"
 
 
 def _silent(stage: str, done: int, steps: int) -> None: ...
@@ -78,40 +82,12 @@ def audit(
         if not run.complete:
             table = _Phases(run)
             for seed, one in splits.items():
-                asked = queries(one)
                 if not table.has(seed, "after"):
-                    net, tokenizer = models.load(weights)
-                    if not table.has(seed, "before"):
-                        table.add(
-                            seed,
-                            "before",
-                            asked,
-                            _score(net, tokenizer, asked, f"score before, seed {seed}", progress),
-                        )
-                    tuned = finetune(
-                        net,
-                        tokenizer,
-                        examples(one),
-                        replace(settings, seed=seed),
-                        checkpoints=folder / "checkpoints" / f"seed-{seed}",
-                        on_log=lambda history, seed=seed: table.log(seed, history),
-                        on_step=lambda done, steps, seed=seed: progress(f"tune, seed {seed}", done, steps),
-                    )
-                    if keep_model:
-                        models.save(tuned, tokenizer, folder / f"model-{seed}")
-                    table.add(
-                        seed,
-                        "after",
-                        asked,
-                        _score(tuned, tokenizer, asked, f"score after, seed {seed}", progress),
-                    )
-            results = {
-                "run": str(folder),
-                "seconds": time.monotonic() - started,
-                "model": model,
-                "knowledge_base": kb.name,
-            }
-            run.finish(results | outcome(table.scores, kb.rules), results["seconds"])
+                    _tune_and_score(one, weights, replace(settings, seed=seed), keep_model, table, progress)
+            shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
+            seconds = time.monotonic() - started
+            about = {"run": str(folder), "seconds": seconds, "model": model, "knowledge_base": kb.name}
+            run.finish(about | outcome(table.scores, kb.rules), seconds)
         results = run.manifest["results"]
     if not (folder / "report.html").exists():
         write_report([folder], folder / "report.html")
@@ -147,6 +123,35 @@ def score(
     document = {"model": model, "tuned": tuned, "knowledge_base": kb.name}
     measured = outcome(pa.concat_tables(tables), kb.rules)
     return jsonable(document | {"seconds": time.monotonic() - started} | measured)
+
+
+def _tune_and_score(
+    split: Split,
+    weights: Path,
+    settings: FineTuneConfig,
+    keep_model: bool,
+    table: "_Phases",
+    progress: Progress,
+) -> None:
+    """One seed: score the untuned model, tune it, score it again, and record each as it is done."""
+    seed, asked = settings.seed, queries(split)
+    net, tokenizer = models.load(weights)
+    if not table.has(seed, "before"):
+        table.add(
+            seed, "before", asked, _score(net, tokenizer, asked, f"score before, seed {seed}", progress)
+        )
+    tuned = finetune(
+        net,
+        tokenizer,
+        examples(split),
+        settings,
+        checkpoints=table.run.path(_CHECKPOINTS) / f"seed-{seed}",
+        on_log=lambda history: table.log(seed, history),
+        on_step=lambda done, steps: progress(f"tune, seed {seed}", done, steps),
+    )
+    if keep_model:
+        models.save(tuned, tokenizer, table.run.path(f"model-{seed}"))
+    table.add(seed, "after", asked, _score(tuned, tokenizer, asked, f"score after, seed {seed}", progress))
 
 
 class _Phases:

@@ -6,7 +6,6 @@ Legend of shapes: B batch, T tokens, K answer tokens, V vocabulary.
 import ctypes
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,9 +78,9 @@ def finetune(
 ) -> Any:
     """The model tuned on the examples; with full parameters, `model` itself is changed.
 
-    `checkpoints` is a folder for this tune alone: a tune that was killed goes on from the last
-    checkpoint in it, to bit by bit the same result on a CPU. `on_log` is given the whole training
-    log so far (one dict per logged step), `on_step` the step and the number of steps.
+    `checkpoints` is a folder for this tune alone, the caller's to remove: a tune that was killed goes on
+    from the last checkpoint in it, to bit by bit the same result on a CPU. `on_log` is given the whole
+    training log so far (one dict per logged step), `on_step` the step and the number of steps.
 
     Raises TrainingError for examples that cannot be trained on, and as soon as the loss is not
     finite.
@@ -104,7 +103,6 @@ def finetune(
             trainer.remove_callback(callback)
     with Quiet():
         trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
-    shutil.rmtree(checkpoints, ignore_errors=True)
     return trained.eval()
 
 
