@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import torch
-from spillover.knowledge.builtin import load_builtin
-from spillover.knowledge.split import split
 
 from benchmarks.side_by_side import ratio, rounds
+from spillover.knowledge.builtin import load_builtin
 from spillover.knowledge.prompts import examples
+from spillover.knowledge.split import split
 from spillover.llm import models
 from spillover.llm.encode import encode_pairs
 from spillover.llm.finetune import FineTuneConfig, LengthSorted, finetune
