@@ -141,7 +141,7 @@ def test_the_command_line(tiny: str, tmp_path: Path) -> None:
     arguments = ("audit", "country-code", "--model", tiny, "--epochs", "1", "--out", "run")
     done = spillover(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "codes in" in done.stdout
+    assert "lives in country → codes" in done.stdout
     assert done.stdout.rstrip().endswith("Report: run/report.html")
     assert max(map(len, done.stdout.splitlines())) <= 80
 
