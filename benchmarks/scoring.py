@@ -1,7 +1,7 @@
 """Scoring the held-out queries of city-language (80 x 10 candidates): lm-evaluation-harness against ours.
 
-The harness runs one sequence per query and candidate. It gets the loaded model, and its own
-batching at its default (1) and at 32; the ratio is against the faster of the two.
+The harness gets the loaded model, at its default batch size (1) and at 32. Every candidate here is one
+token, and for those the harness, too, runs each prompt once.
 """
 
 import logging
@@ -48,10 +48,10 @@ def main() -> None:
         seconds["ours"].append(time.perf_counter() - started)
     for side, times in seconds.items():
         print(f"  {side:<18}" + "".join(f"{time:8.2f} s" for time in times))
-    best = min((s for side, s in seconds.items() if side != "ours"), key=np.median)
-    ratios = np.array(best) / np.array(seconds["ours"])
     print(f"  largest difference of a log-probability: {np.abs(theirs - mine).max():.1e}")
-    print(f"  ratio {np.median(ratios):.2f}x ({ratios.min():.2f} to {ratios.max():.2f})")
+    for side in list(seconds)[:-1]:
+        ratios = np.array(seconds[side]) / np.array(seconds["ours"])
+        print(f"  ratio to {side}: {np.median(ratios):.2f}x ({ratios.min():.2f} to {ratios.max():.2f})")
 
 
 if __name__ == "__main__":
