@@ -251,17 +251,19 @@ class _Bars:
             console=Console(stderr=True),
         )
         self._tasks: dict[str, Any] = {}
-        self._bars.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._bars.stop()
+        if self._tasks:
+            self._bars.stop()
 
     def __call__(self, stage: str, done: int, steps: int) -> None:
         """Show that `done` of `steps` are behind; a stage without steps is a line of its own."""
         if steps == 0:
             self._bars.console.print(stage, markup=False, highlight=False)
             return
+        if not self._tasks:
+            self._bars.start()
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=steps)
         self._bars.update(self._tasks[stage], completed=done, total=steps)
