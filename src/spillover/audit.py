@@ -26,7 +26,6 @@ from spillover.runs.record import Run, hash_json, jsonable
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
 
-
 _CHECKPOINTS = "checkpoints"
 
 

