@@ -1,7 +1,8 @@
 """Every benchmark, each with both sides in one run: `make bench`."""
 
-from benchmarks import finetuning, scoring
+from benchmarks import finetuning, margin, scoring
 
 if __name__ == "__main__":
     finetuning.main()
     scoring.main()
+    margin.main()

@@ -17,6 +17,28 @@ class ModelError(SpilloverError):
     """A model that cannot be found, fetched, trusted or loaded."""
 
 
+class MarginError(SpilloverError):
+    """A margin problem that is not one, or that has no solution; names the examples in conflict."""
+
+
+class LabError(SpilloverError):
+    """A task, model or training of the one-layer lab that cannot be, or a run of it that diverged."""
+
+
+class InseparableError(MarginError):
+    """A hard margin that cannot be kept; `examples` are in conflict, and without any one of them they are
+    not.
+    """
+
+    def __init__(self, examples: list[int]) -> None:
+        self.examples = examples
+        shown = ", ".join(map(str, examples[:10])) + (", ..." if len(examples) > 10 else "")
+        super().__init__(
+            f"no W tells these {len(examples)} examples apart by a margin: {shown}; "
+            "correct or drop one of them, or give a finite penalty (soft margin)"
+        )
+
+
 class TrainingError(SpilloverError):
     """A fine-tuning run that cannot start or go on."""
 

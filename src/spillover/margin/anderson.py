@@ -1,0 +1,59 @@
+"""Anderson acceleration of a fixed-point iteration, with a way back.
+
+Type II, after Walker and Ni (2011), "Anderson acceleration for fixed-point iterations": of the last steps,
+the combination whose residual is the least is taken instead of the plain step.
+"""
+
+import numpy as np
+
+_MEMORY = 10  # steps
+_ENTRIES = 20_000_000  # float64 numbers kept, at most: 160 MB
+_RIDGE = 1e-10  # relative, keeps the small system solvable
+_WORSE = 2.0  # a residual this many times the best is taken back
+
+
+class Anderson:
+    """Where to go on from, given where the iteration was and where it has come.
+
+    `scale` (size,) weighs the coordinates so that the Euclidean norm is the iteration's own.
+    """
+
+    def __init__(self, scale: np.ndarray) -> None:
+        self._scale = scale
+        self._memory = min(_MEMORY, _ENTRIES // (2 * scale.size))
+        slots = self._memory if self._memory > 1 else 0
+        self._residuals = np.empty((slots, scale.size))
+        self._images = np.empty((slots, scale.size))
+        self._gram = np.empty((slots, slots))
+        self.remembers = slots > 0
+        """False where the state is too large to keep its past: then there is nothing to leap from."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the past: the iteration itself has changed."""
+        self._count = 0
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
+        self._best = np.inf
+
+    def leap(self, before: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """The next point (size,), after the iteration has led from `before` to `image`."""
+        residual = self._scale * (image - before)
+        length = float(np.linalg.norm(residual))
+        if self._last is not None and length > _WORSE * self._best:
+            _, safe = self._last
+            self.clear()
+            return safe
+        self._best = min(self._best, length)
+        if self._last is not None:
+            slot = self._count % self._memory
+            np.subtract(residual, self._last[0], out=self._residuals[slot])
+            np.subtract(image, self._last[1], out=self._images[slot])
+            self._count += 1
+            used = min(self._count, self._memory)
+            self._gram[slot, :used] = self._gram[:used, slot] = self._residuals[:used] @ self._residuals[slot]
+        self._last = residual, image
+        if self._count < 2:
+            return image
+        used = min(self._count, self._memory)
+        gram = self._gram[:used, :used] + _RIDGE * np.trace(self._gram[:used, :used]) * np.eye(used)
+        return image - np.linalg.solve(gram, self._residuals[:used] @ residual) @ self._images[:used]

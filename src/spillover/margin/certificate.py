@@ -1,0 +1,159 @@
+"""The certificate: what a solution is worth, computed again in float64 from the problem's own data.
+
+It shares nothing with the solver but the solution. Weak duality needs no trust: any W scaled until every
+margin is 1 bounds the optimum from above, any λ ≥ 0 scaled until ‖Σ λ A‖_op ≤ 1 bounds it from below.
+
+Shapes: N examples, D columns, A answers; d distinct columns and n distinct multiplier rows of the solution.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from spillover.errors import MarginError
+from spillover.margin.problem import MarginProblem
+from spillover.margin.solution import Solution
+from spillover.margin.threads import one_blas_thread
+
+_CHUNK = 4_000_000  # float64 entries held at once: 32 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """Two bounds on the optimum of a problem, and how far the unscaled points were from their constraints."""
+
+    objective: float
+    """Upper bound: the value at W scaled by its smallest margin (soft margin: at W); infinite if that is
+    not positive.
+    """
+    lower_bound: float
+    """The dual value at λ scaled until it is feasible."""
+    smallest_margin: float
+    """min over examples and alternatives of ⟨w_y − w_a, x⟩, before scaling."""
+    worst_violation: float
+    """max(0, 1 − smallest margin): how far W itself misses a constraint (soft margin: what the penalty pays
+    for).
+    """
+    dual_norm: float
+    """‖Σ λ A‖_op (nuclear) or ‖Σ λ A‖_F (Frobenius), before scaling."""
+
+    @property
+    def relative_gap(self) -> float:
+        """(objective − lower bound) / objective, with its sign; NaN where there is no feasible point."""
+        return (self.objective - self.lower_bound) / self.objective if np.isfinite(self.objective) else np.nan
+
+
+def certificate(problem: MarginProblem, solution: Solution) -> Certificate:
+    """The bounds that `solution` proves about `problem`.
+
+    With A_{i,a} = (e_y − e_a) x_iᵀ, the dual of min ‖W‖_* is max Σ λ with ‖Σ λ A‖_op ≤ 1, λ ≥ 0, and of
+    min ½‖W‖_F² it is max Σ λ − ½‖Σ λ A‖_F²; on a soft margin also λ ≤ penalty. Raises `MarginError` where the
+    solution does not fit the problem, or holds a number that is not finite or a negative multiplier.
+    """
+    _check(problem, solution)
+    with one_blas_thread():
+        smallest, missed = _margins(problem, solution)
+        norm = _norm(problem, solution)
+        total, dual_norm = _dual(problem, solution)
+    if problem.hard:
+        power = 1 if problem.norm == "nuclear" else 2
+        objective = norm / smallest**power if smallest > 0 else np.inf
+    else:
+        objective = norm + problem.penalty * missed
+    return Certificate(
+        objective=float(objective),
+        lower_bound=dual_value(total, dual_norm, problem)[0],
+        smallest_margin=smallest,
+        worst_violation=max(0.0, 1.0 - smallest),
+        dual_norm=dual_norm,
+    )
+
+
+def dual_value(total: float, dual_norm: float, problem: MarginProblem) -> tuple[float, float]:
+    """The dual value of λ with Σ λ = `total`, at the best scale that keeps it feasible, and that scale.
+
+    A soft margin does not allow scaling up, for λ might then exceed the penalty.
+    """
+    if dual_norm == 0:
+        return (0.0 if total == 0 else np.inf), 1.0
+    largest = np.inf if problem.hard else 1.0
+    if problem.norm == "nuclear":
+        scale = min(1 / dual_norm, largest)
+        return float(scale * total), scale
+    scale = min(total / dual_norm**2, largest)
+    return float(scale * total - 0.5 * (scale * dual_norm) ** 2), scale
+
+
+def _check(problem: MarginProblem, solution: Solution) -> None:
+    shapes = solution.columns.shape[1], solution.column_of.size, solution.multipliers.shape[1]
+    if (*shapes, solution.multipliers_of.size) != (
+        problem.answers,
+        problem.columns,
+        problem.answers,
+        problem.examples,
+    ):
+        raise MarginError("the solution belongs to another problem: its shapes differ")
+    if not (np.isfinite(solution.columns).all() and np.isfinite(solution.multipliers.data).all()):
+        raise MarginError("the solution holds numbers that are not finite")
+    if solution.multipliers.nnz and solution.multipliers.data.min() < 0:
+        raise MarginError("the solution holds a negative multiplier")
+
+
+def _margins(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
+    """The smallest margin, and Σ max(0, 1 − margin) over all constraints."""
+    smallest, missed = np.inf, 0.0
+    merge = _selection(solution.column_of, len(solution.columns))
+    for start in range(0, problem.examples, step := max(1, _CHUNK // problem.answers)):
+        part = slice(start, start + step)
+        labels = problem.labels[part]
+        margins = -((problem.features[part] @ merge) @ solution.columns)
+        row = np.arange(labels.size)
+        margins -= margins[row, labels][:, None]
+        margins[row, labels] = np.inf
+        smallest = min(smallest, float(margins.min()))
+        missed += float(np.maximum(1 - margins, 0).sum())
+    return smallest, missed
+
+
+def _norm(problem: MarginProblem, solution: Solution) -> float:
+    """‖W‖_* or ½‖W‖_F²: repeated columns weigh as one, scaled by the root of their number."""
+    copies = np.bincount(solution.column_of, minlength=len(solution.columns))
+    w = solution.columns * np.sqrt(copies)[:, None]
+    if problem.norm == "frobenius":
+        return float(0.5 * np.vdot(w, w))
+    triangle = np.linalg.qr(w if w.shape[0] >= w.shape[1] else w.T, mode="r")
+    return float(np.linalg.svd(triangle, compute_uv=False).sum())
+
+
+def _dual(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
+    """Σ λ and the norm of G = Σ λ A, a piece of G's columns at a time; λ is cut off at the penalty."""
+    multipliers, row_of = solution.multipliers.copy(), solution.multipliers_of
+    np.minimum(multipliers.data, problem.penalty, out=multipliers.data)
+    if multipliers[row_of, problem.labels].any():
+        raise MarginError(
+            "the solution holds a multiplier at an example's own label, where there is no constraint"
+        )
+    total_N = multipliers.sum(axis=1)[row_of]
+    right = sp.csr_array(
+        (total_N, (np.arange(problem.examples), problem.labels)), shape=(problem.examples, problem.answers)
+    )
+    at_labels = (problem.features.T @ right).tocsr()
+    summed = (problem.features.T @ _selection(row_of, multipliers.shape[0])).tocsr()
+    gram = np.zeros((problem.answers, problem.answers))
+    for start in range(0, problem.columns, step := max(1, _CHUNK // problem.answers)):
+        part = slice(start, start + step)
+        g = at_labels[part].toarray() - (summed[part] @ multipliers).toarray()
+        gram += g.T @ g
+    if problem.norm == "frobenius":
+        return float(total_N.sum()), float(np.sqrt(np.trace(gram)))
+    largest = scipy.linalg.eigvalsh(gram, subset_by_index=[problem.answers - 1] * 2)[0]
+    return float(total_N.sum()), float(np.sqrt(max(largest, 0.0)))
+
+
+def _selection(class_of: np.ndarray, classes: int) -> sp.csr_array:
+    """(members, classes), a one where a member belongs to a class."""
+    return sp.csr_array(
+        (np.ones(class_of.size), (np.arange(class_of.size), class_of)), shape=(class_of.size, classes)
+    )

@@ -1,0 +1,62 @@
+"""The one linear system of the iteration: I + Xᵀ diag(weights) X, factored once and solved every round."""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg
+
+_DENSE_COLUMNS = 256  # up to here one dense inverse is the fastest
+_DENSE_HUBS = 2_000  # beyond it everything is factored sparsely
+
+
+def normal_solver(features: sp.csr_array, weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """How to solve (I + Xᵀ diag(weights) X) w = right side, (D, anything).
+
+    Columns of which every example has at most one are eliminated first (in a table of facts, the
+    subjects); what is left, the hubs (the relations), is one small dense system.
+    """
+    gram = sp.eye_array(features.shape[1]) + features.T @ sp.diags_array(weights) @ features
+    if features.shape[1] <= _DENSE_COLUMNS:
+        whole = np.linalg.inv(gram.toarray())
+        return lambda right: whole @ right
+    hub = hub_columns(features)
+    if hub.sum() > _DENSE_HUBS:
+        return scipy.sparse.linalg.splu(gram.tocsc()).solve
+    order = np.argsort(hub, kind="stable")
+    gram = gram.tocsr()[order][:, order]
+    back = np.argsort(order)
+    private = int((~hub).sum())
+    diagonal = gram.diagonal()[:private, None]
+    border = gram[:private, private:].tocsr()
+    transposed = border.T.tocsr()
+    schur = (
+        gram[private:, private:].toarray()
+        - (transposed @ sp.diags_array(1 / diagonal[:, 0]) @ border).toarray()
+    )
+    inverse = np.linalg.inv(schur)
+
+    def solve(right: np.ndarray) -> np.ndarray:
+        right = right[order]
+        right[:private] /= diagonal
+        right[private:] = inverse @ (right[private:] - transposed @ right[:private])
+        right[:private] -= (border @ right[private:]) / diagonal
+        return right[back]
+
+    return solve
+
+
+def hub_columns(features: sp.csr_array) -> np.ndarray:
+    """A mask over the columns such that every example has at most one column outside it.
+
+    Outside are the columns that in all their examples are the least used one.
+    """
+    used = np.bincount(features.indices, minlength=features.shape[1])
+    rows = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
+    order = np.lexsort((features.indices, used[features.indices], rows))
+    least = np.zeros(features.nnz, dtype=bool)
+    sorted_rows = rows[order]
+    least[order[np.r_[True, sorted_rows[1:] != sorted_rows[:-1]]]] = True
+    hub = np.zeros(features.shape[1], dtype=bool)
+    hub[features.indices[~least]] = True
+    return hub

@@ -1,0 +1,98 @@
+"""The logits nearest to given ones that keep every margin: one row at a time, warm-started.
+
+Shapes: N rows, A alternatives (the label among them). Rows are done in pieces that fit the processor's cache.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+_PIECE = 32_768  # entries of a piece: 256 KiB of float64
+_PASSES = 30  # of Newton's method per call, at most; the next call goes on from there
+_CLOSE = 1e-6  # error of τ that is left for the next call
+
+
+class LogitProjection:
+    """Proximal step of the margin constraints on rows of logits v, in the metric of the alternatives'
+    `copies`.
+
+    Row by row it minimizes ½(z_y − v_y)² + ½ Σ_a m_a (z_a − v_a)² + Σ_a c m_a max(0, 1 − z_y + z_a), where
+    m_a counts the alternatives that entry a stands for and c is the `cap` (infinite: z_y ≥ z_a + 1 must
+    hold). The solution is z_a = v_a − d_a and z_y = v_y + Σ_a m_a d_a with d_a = clip(v_a − τ, 0, c) and τ
+    = z_y − 1: one increasing piecewise linear equation in τ, solved by Newton's method from the last call's
+    τ. The multipliers d are thus never negative, however rough τ still is.
+    """
+
+    def __init__(self, labels: np.ndarray, copies: np.ndarray | np.float64) -> None:
+        self._labels = labels
+        self._copies = copies if isinstance(copies, np.ndarray) else None
+        self._thresholds: np.ndarray | None = None
+
+    def __call__(
+        self, v_NA: np.ndarray, cap_N1: np.ndarray | None, pool: ThreadPoolExecutor | None
+    ) -> np.ndarray:
+        """v − z (N, A): the multipliers d, and at the label −Σ m d; `cap_N1` holds each row's c, None is
+        infinite.
+        """
+        rows, columns = v_NA.shape
+        if self._thresholds is None:
+            self._thresholds = v_NA[np.arange(rows), self._labels] - 1.0
+        d_NA = np.empty_like(v_NA)
+        size = max(1, _PIECE // columns)
+        pieces = [slice(start, start + size) for start in range(0, rows, size)]
+
+        def do(piece: slice) -> None:
+            self._piece(v_NA[piece], d_NA[piece], piece, None if cap_N1 is None else cap_N1[piece])
+
+        if pool is None or len(pieces) < 4:
+            for piece in pieces:
+                do(piece)
+        else:
+            for _ in pool.map(do, pieces):
+                pass
+        return d_NA
+
+    def _piece(self, v: np.ndarray, d: np.ndarray, piece: slice, cap: np.ndarray | None) -> None:
+        assert self._thresholds is not None  # noqa: S101 (set by the caller)
+        labels = self._labels[piece]
+        copies = None if self._copies is None else self._copies[piece]
+        row = np.arange(len(v))
+        target = v[row, labels] - 1.0
+        tau = self._thresholds[piece]
+        low, high, total = target, np.full_like(target, np.inf), target
+        for _ in range(_PASSES):
+            total, slope = _excess(v, d, tau, row, labels, copies, cap)
+            error = tau - target - total
+            if np.abs(error).max() <= _CLOSE:
+                break
+            step = tau - error / (1.0 + slope)
+            if cap is not None:  # a capped equation is not concave: Newton's step may leave the bracket
+                low, high = np.where(error < 0, tau, low), np.where(error > 0, tau, high)
+                middle = np.where(np.isfinite(high), 0.5 * (low + high), step)
+                step = np.where((step > low) & (step < high), step, middle)
+            tau = step
+        self._thresholds[piece] = tau
+        d[row, labels] = -total
+
+
+def _excess(
+    v: np.ndarray,
+    d: np.ndarray,
+    tau: np.ndarray,
+    row: np.ndarray,
+    labels: np.ndarray,
+    copies: np.ndarray | None,
+    cap: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill d with the multipliers at τ; Σ m d of every row and minus its slope in τ."""
+    np.subtract(v, tau[:, None], out=d)
+    d[row, labels] = 0.0
+    moving = d > 0
+    if cap is None:
+        np.maximum(d, 0.0, out=d)
+    else:
+        moving &= d < cap
+        np.clip(d, 0.0, cap, out=d)
+    if copies is None:
+        return np.einsum("na->n", d), moving.sum(axis=1)
+    return np.einsum("na,na->n", d, copies), np.einsum("na,na->n", moving, copies)

@@ -1,0 +1,86 @@
+"""Solve a max-margin problem: reduce it exactly, iterate until the gap is closed, and restore what was
+reduced.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from spillover.errors import MarginError
+from spillover.margin.collapse import Collapsed
+from spillover.margin.conflict import refuse_conflict, refuse_contradiction
+from spillover.margin.problem import MarginProblem
+from spillover.margin.solution import Progress, Solution, Status
+from spillover.margin.splitting import Splitting
+from spillover.margin.symmetry import interchangeable
+from spillover.margin.threads import one_blas_thread
+
+_DOUBT = 200  # rounds without any W that keeps the margin, after which a conflict is looked for
+
+
+def solve(
+    problem: MarginProblem,
+    tol: float = 1e-4,
+    *,
+    time_limit: float = np.inf,
+    iteration_limit: int = 100_000,
+    progress: Callable[[Progress], None] | None = None,
+    reduce: bool = True,
+) -> Solution:
+    """The max-margin solution with a relative gap of at most `tol`.
+
+    `time_limit` is in seconds; at either limit (looked at every ten iterations) the best points so far are
+    returned with a status that says so. `progress` is called at every look at the gap. `reduce=False`
+    solves the problem as it stands. Repeats bit by bit on one machine.
+
+    Raises `MarginError` for a tolerance or limit that is not positive, and `InseparableError` for a hard
+    margin that no W can keep; it names examples in conflict.
+    """
+    if not tol > 0:
+        raise MarginError(f"the tolerance must be positive, got {tol}")
+    if not (time_limit > 0 and iteration_limit > 0):
+        raise MarginError(f"limits must be positive, got {time_limit} s and {iteration_limit} iterations")
+    started = time.perf_counter()
+    if problem.hard:
+        refuse_contradiction(problem)
+    collapsed = Collapsed(problem, reduce=reduce)
+    reduced = (interchangeable(collapsed) if reduce else None) or collapsed
+    next_doubt: float = _DOUBT
+    with ThreadPoolExecutor(2) as pool, one_blas_thread():
+        splitting = Splitting(problem, reduced, pool)
+        while True:
+            splitting.advance()
+            now = Progress(
+                iterations=splitting.iterations,
+                seconds=time.perf_counter() - started,
+                objective=splitting.objective,
+                lower_bound=splitting.lower_bound,
+            )
+            if progress is not None:
+                progress(now)
+            if now.relative_gap <= tol:
+                status = Status.OPTIMAL
+                break
+            doubtful = now.iterations >= next_doubt or np.isinf(now.lower_bound)
+            if problem.hard and np.isinf(now.objective) and doubtful:
+                separable = refuse_conflict(problem, *reduced.restore_dual(splitting.dual))
+                next_doubt = np.inf if separable else 2 * now.iterations
+            if now.seconds > time_limit:
+                status = Status.TIME_LIMIT
+                break
+            if now.iterations >= iteration_limit:
+                status = Status.ITERATION_LIMIT
+                break
+    columns, column_of = reduced.restore(splitting.primal)
+    multipliers, multipliers_of = reduced.restore_dual(splitting.dual)
+    return Solution(
+        columns=columns,
+        column_of=column_of,
+        multipliers=multipliers,
+        multipliers_of=multipliers_of,
+        status=status,
+        iterations=splitting.iterations,
+        seconds=time.perf_counter() - started,
+    )

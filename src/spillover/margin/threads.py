@@ -1,0 +1,12 @@
+"""One thread for the linear algebra library: two inside a small product, waiting for each other, can cost
+fiftyfold.
+"""
+
+from contextlib import AbstractContextManager
+
+from threadpoolctl import ThreadpoolController
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """Within this, every product takes one thread; what is large enough for two is split by its own code."""
+    return ThreadpoolController().limit(limits=1, user_api="blas")
