@@ -7,7 +7,6 @@ the combination whose residual is the least is taken instead of the plain step.
 import numpy as np
 
 _MEMORY = 10  # steps
-_ENTRIES = 20_000_000  # float64 numbers kept, at most: 160 MB
 _RIDGE = 1e-10  # relative, keeps the small system solvable
 _WORSE = 2.0  # a residual this many times the best is taken back
 
@@ -20,13 +19,9 @@ class Anderson:
 
     def __init__(self, scale: np.ndarray) -> None:
         self._scale = scale
-        self._memory = min(_MEMORY, _ENTRIES // (2 * scale.size))
-        slots = self._memory if self._memory > 1 else 0
-        self._residuals = np.empty((slots, scale.size))
-        self._images = np.empty((slots, scale.size))
-        self._gram = np.empty((slots, slots))
-        self.remembers = slots > 0
-        """False where the state is too large to keep its past: then there is nothing to leap from."""
+        self._residuals = np.empty((_MEMORY, scale.size))
+        self._images = np.empty((_MEMORY, scale.size))
+        self._gram = np.empty((_MEMORY, _MEMORY))
         self.clear()
 
     def clear(self) -> None:
@@ -45,15 +40,15 @@ class Anderson:
             return safe
         self._best = min(self._best, length)
         if self._last is not None:
-            slot = self._count % self._memory
+            slot = self._count % _MEMORY
             np.subtract(residual, self._last[0], out=self._residuals[slot])
             np.subtract(image, self._last[1], out=self._images[slot])
             self._count += 1
-            used = min(self._count, self._memory)
+            used = min(self._count, _MEMORY)
             self._gram[slot, :used] = self._gram[:used, slot] = self._residuals[:used] @ self._residuals[slot]
         self._last = residual, image
         if self._count < 2:
-            return image
-        used = min(self._count, self._memory)
+            return image.copy()  # what is remembered must not change with the iteration
+        used = min(self._count, _MEMORY)
         gram = self._gram[:used, :used] + _RIDGE * np.trace(self._gram[:used, :used]) * np.eye(used)
         return image - np.linalg.solve(gram, self._residuals[:used] @ residual) @ self._images[:used]

@@ -77,7 +77,7 @@ def dual_value(total: float, dual_norm: float, problem: MarginProblem) -> tuple[
     A soft margin does not allow scaling up, for λ might then exceed the penalty.
     """
     if dual_norm == 0:
-        return (0.0 if total == 0 else np.inf), 1.0
+        return (np.inf if problem.hard and total > 0 else total), 1.0
     largest = np.inf if problem.hard else 1.0
     if problem.norm == "nuclear":
         scale = min(1 / dual_norm, largest)
@@ -87,17 +87,28 @@ def dual_value(total: float, dual_norm: float, problem: MarginProblem) -> tuple[
 
 
 def _check(problem: MarginProblem, solution: Solution) -> None:
-    shapes = solution.columns.shape[1], solution.column_of.size, solution.multipliers.shape[1]
-    if (*shapes, solution.multipliers_of.size) != (
-        problem.answers,
-        problem.columns,
-        problem.answers,
-        problem.examples,
+    columns, multipliers = solution.columns, solution.multipliers
+    for name, got, wanted in (
+        ("columns", columns.shape, (len(columns), problem.answers)),
+        ("column_of", solution.column_of.shape, (problem.columns,)),
+        ("multipliers", multipliers.shape, (multipliers.shape[0], problem.answers)),
+        ("multipliers_of", solution.multipliers_of.shape, (problem.examples,)),
     ):
-        raise MarginError("the solution belongs to another problem: its shapes differ")
-    if not (np.isfinite(solution.columns).all() and np.isfinite(solution.multipliers.data).all()):
+        if got != wanted:
+            raise MarginError(
+                f"the solution belongs to another problem: {name} is {got}, here it would be {wanted}"
+            )
+    for name, classes, count in (
+        ("column_of", solution.column_of, len(columns)),
+        ("multipliers_of", solution.multipliers_of, multipliers.shape[0]),
+    ):
+        if classes.min() < 0 or classes.max() >= count:
+            raise MarginError(
+                f"the solution belongs to another problem: {name} points beyond its {count} rows"
+            )
+    if not (np.isfinite(columns).all() and np.isfinite(multipliers.data).all()):
         raise MarginError("the solution holds numbers that are not finite")
-    if solution.multipliers.nnz and solution.multipliers.data.min() < 0:
+    if multipliers.nnz and multipliers.data.min() < 0:
         raise MarginError("the solution holds a negative multiplier")
 
 

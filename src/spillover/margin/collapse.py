@@ -71,11 +71,11 @@ class Collapsed:
         """The distinct columns of W (d, A), and which of them each of the D columns is."""
         return w_dA / np.sqrt(self.copies_d)[:, None], self.column_of_D
 
-    def restore_dual(self, lambda_nA: np.ndarray) -> tuple[sp.csr_array, np.ndarray]:
+    def restore_dual(self, lambda_nA: sp.csr_array) -> tuple[sp.csr_array, np.ndarray]:
         """The distinct rows of the multipliers (n, A), and which each of the N examples has: its share of
         the sum.
         """
-        return sp.csr_array(lambda_nA / self.copies_n[:, None]), self.row_of_N
+        return sp.csr_array(sp.diags_array(1 / self.copies_n) @ lambda_nA), self.row_of_N
 
 
 def _identical_columns(problem: MarginProblem) -> np.ndarray:

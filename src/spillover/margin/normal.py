@@ -51,12 +51,14 @@ def hub_columns(features: sp.csr_array) -> np.ndarray:
 
     Outside are the columns that in all their examples are the least used one.
     """
+    hub = np.zeros(features.shape[1], dtype=bool)
+    if not features.nnz:
+        return hub
     used = np.bincount(features.indices, minlength=features.shape[1])
     rows = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
     order = np.lexsort((features.indices, used[features.indices], rows))
     least = np.zeros(features.nnz, dtype=bool)
     sorted_rows = rows[order]
     least[order[np.r_[True, sorted_rows[1:] != sorted_rows[:-1]]]] = True
-    hub = np.zeros(features.shape[1], dtype=bool)
     hub[features.indices[~least]] = True
     return hub

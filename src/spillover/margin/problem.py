@@ -94,6 +94,8 @@ def from_triples(triples: Sequence[tuple[Any, Any, Any]], **options: Any) -> "Ma
     Columns are the subjects, then the relations, and rows the answers, each in the order of first
     appearance. `options` are those of `MarginProblem` besides its arrays.
     """
+    if not triples:
+        raise MarginError("the margin problem has no examples; give at least one")
     subjects, relations, answers = (
         {name: i for i, name in enumerate(dict.fromkeys(column))} for column in zip(*triples, strict=True)
     )

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 _PIECE = 32_768  # entries of a piece: 256 KiB of float64
-_PASSES = 30  # of Newton's method per call, at most; the next call goes on from there
-_CLOSE = 1e-6  # error of τ that is left for the next call
+_PASSES = 100  # of Newton's method per call, at most; the next call goes on from there
+_CLOSE = 1e-9  # error of τ that is left for the next call
 
 
 class LogitProjection:
@@ -26,50 +26,46 @@ class LogitProjection:
     def __init__(self, labels: np.ndarray, copies: np.ndarray | np.float64) -> None:
         self._labels = labels
         self._copies = copies if isinstance(copies, np.ndarray) else None
-        self._thresholds: np.ndarray | None = None
+        self._thresholds = np.full(labels.size, -1.0)
 
     def __call__(
-        self, v_NA: np.ndarray, cap_N1: np.ndarray | None, pool: ThreadPoolExecutor | None
+        self, v_NA: np.ndarray, rows: slice, cap_N1: np.ndarray | None, pool: ThreadPoolExecutor | None
     ) -> np.ndarray:
-        """v − z (N, A): the multipliers d, and at the label −Σ m d; `cap_N1` holds each row's c, None is
-        infinite.
+        """v − z (N, A) for the examples `rows`: the multipliers d, and at the label −Σ m d.
+
+        `cap_N1` holds each row's c; None is infinite. With a `pool`, its threads share the pieces.
         """
-        rows, columns = v_NA.shape
-        if self._thresholds is None:
-            self._thresholds = v_NA[np.arange(rows), self._labels] - 1.0
         d_NA = np.empty_like(v_NA)
-        size = max(1, _PIECE // columns)
-        pieces = [slice(start, start + size) for start in range(0, rows, size)]
+        size = max(1, _PIECE // v_NA.shape[1])
+        starts = range(0, len(v_NA), size)
 
-        def do(piece: slice) -> None:
-            self._piece(v_NA[piece], d_NA[piece], piece, None if cap_N1 is None else cap_N1[piece])
+        def do(start: int) -> None:
+            part = slice(start, start + size)
+            whole = slice(rows.start + start, min(rows.start + start + size, rows.stop))
+            self._piece(v_NA[part], d_NA[part], whole, None if cap_N1 is None else cap_N1[part])
 
-        if pool is None or len(pieces) < 4:
-            for piece in pieces:
-                do(piece)
-        else:
-            for _ in pool.map(do, pieces):
-                pass
+        for _ in map(do, starts) if pool is None or len(starts) < 4 else pool.map(do, starts):
+            pass
         return d_NA
 
     def _piece(self, v: np.ndarray, d: np.ndarray, piece: slice, cap: np.ndarray | None) -> None:
-        assert self._thresholds is not None  # noqa: S101 (set by the caller)
         labels = self._labels[piece]
         copies = None if self._copies is None else self._copies[piece]
         row = np.arange(len(v))
         target = v[row, labels] - 1.0
         tau = self._thresholds[piece]
         low, high, total = target, np.full_like(target, np.inf), target
-        for _ in range(_PASSES):
+        for number in range(_PASSES):
             total, slope = _excess(v, d, tau, row, labels, copies, cap)
             error = tau - target - total
-            if np.abs(error).max() <= _CLOSE:
+            if np.abs(error).max() <= _CLOSE * (1 + np.abs(tau).max()):
                 break
             step = tau - error / (1.0 + slope)
-            if cap is not None:  # a capped equation is not concave: Newton's step may leave the bracket
+            if cap is not None:  # a capped equation is not concave: Newton's steps need a bracket that halves
                 low, high = np.where(error < 0, tau, low), np.where(error > 0, tau, high)
                 middle = np.where(np.isfinite(high), 0.5 * (low + high), step)
-                step = np.where((step > low) & (step < high), step, middle)
+                inside = (step > low) & (step < high) & (number % 3 < 2)
+                step = np.where(inside, step, middle)
             tau = step
         self._thresholds[piece] = tau
         d[row, labels] = -total

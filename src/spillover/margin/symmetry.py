@@ -124,18 +124,20 @@ class Symmetric:
         is_own = alike & (c.column_member[:, None] == c.answer_member[None, :])
         return self._inner.restore(np.where(is_own, own[kinds], elsewhere[kinds]))
 
-    def restore_dual(self, lambda_ea: np.ndarray) -> tuple[sp.csr_array, np.ndarray]:
+    def restore_dual(self, lambda_ea: sp.csr_array) -> tuple[sp.csr_array, np.ndarray]:
         """The distinct rows of the multipliers (n, A), and which each of the N examples has: its share of
         the sum.
         """
         c, inner = self._classes, self._inner
-        share = lambda_ea / self.copies_n[:, None]
+        share = lambda_ea.toarray() / self.copies_n[:, None]
         kinds = len(c.answer_class)
         label = inner.labels
         is_own = c.answer_class[c.answer_kind][None, :] == c.answer_class[c.answer_kind[label]][:, None]
         is_own &= c.answer_member[None, :] == c.answer_member[label][:, None]
         column = c.answer_kind[None, :] + np.where(is_own, 0, kinds)
-        return inner.restore_dual(share[self._kind_of_n[:, None], column] * inner.copies_n[:, None])
+        return inner.restore_dual(
+            sp.csr_array(share[self._kind_of_n[:, None], column] * inner.copies_n[:, None])
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +162,7 @@ class _Block:
 
 def interchangeable(inner: Collapsed) -> "Symmetric | None":
     """The problem on its invariant matrices, or None where the table has no such symmetry worth using."""
-    found = _find_classes(inner)
+    found = _find_classes(inner) if inner.features.nnz else None
     if found is None:
         return None
     kinds = found.column_class.size * found.answer_class.size
