@@ -1,0 +1,72 @@
+"""The logits streamed piece by piece are those held whole."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from spillover.margin import logits, splitting
+from spillover.margin.certificate import certificate
+from spillover.margin.collapse import Collapsed
+from spillover.margin.logits import Logits, StreamedLogits
+from spillover.margin.problem import MarginProblem, Norm
+from spillover.margin.solve import solve
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Pieces of five examples, and everything streamed."""
+    monkeypatch.setattr(logits, "_PIECE", 5 * 12)
+    monkeypatch.setattr(splitting, "_STREAM", 1)
+
+
+def table(norm: Norm = "nuclear", penalty: float = np.inf) -> MarginProblem:
+    rng = np.random.default_rng(0)
+    subject, relation = np.nonzero(rng.random((30, 3)) < 0.7)
+    answer = 4 * relation + rng.integers(4, size=subject.size)
+    row = np.repeat(np.arange(subject.size), 2)
+    features = sp.csr_array(
+        (np.ones(row.size), (row, np.stack([subject, 30 + relation], 1).ravel())), shape=(subject.size, 33)
+    )
+    return MarginProblem(features=features, labels=answer, answers=12, norm=norm, penalty=penalty)
+
+
+@pytest.mark.parametrize("penalty", [np.inf, 0.05])
+def test_one_step_streamed_is_the_step_held_whole(penalty, pool, small_pieces):
+    problem = table(penalty=penalty)
+    reduced = Collapsed(problem)
+    whole, streamed = Logits(problem, reduced, None), StreamedLogits(problem, reduced, pool)
+    whole.relaxation = streamed.relaxation
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        w = rng.normal(size=reduced.shape)
+        np.testing.assert_allclose(streamed.project(0.3), whole.project(0.3), atol=1e-7)
+        for ours, theirs in zip(streamed.pull(0.3), whole.pull(0.3), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-7)
+        np.testing.assert_allclose(
+            streamed.multipliers(0.3).toarray(), whole.multipliers(0.3).toarray(), atol=1e-7
+        )
+        whole.follow(w)
+        streamed.follow(w)
+        assert streamed.smallest_margin() == pytest.approx(whole.smallest_margin())
+        assert streamed.missed() == pytest.approx(whole.missed(), abs=1e-6)
+    assert whole.pull(0.3)[0] > 1
+
+
+@pytest.mark.parametrize("norm", ["nuclear", "frobenius"])
+@pytest.mark.parametrize("penalty", [np.inf, 0.3])
+def test_a_streamed_solve_is_certified_and_has_the_same_value(norm, penalty, monkeypatch):
+    problem = table(norm, penalty)
+    value = certificate(problem, solve(problem, 1e-5)).objective
+    monkeypatch.setattr(logits, "_PIECE", 5 * 12)
+    monkeypatch.setattr(splitting, "_STREAM", 1)
+    proof = certificate(problem, solve(problem, 1e-4, iteration_limit=20_000))
+    assert -1e-9 <= proof.relative_gap <= 1e-4
+    assert proof.objective == pytest.approx(value, rel=2e-4)
