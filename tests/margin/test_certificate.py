@@ -229,6 +229,27 @@ def test_multipliers_that_cancel_prove_that_there_is_no_solution(norm):
     assert np.isnan(found.relative_gap)
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_multipliers_that_cancel_prove_what_a_soft_margin_must_pay(norm):
+    problem = from_triples([("s", "r", "a"), ("s", "r", "b")], norm=norm, penalty=0.5)
+    for multiplier, bound in [(0.2, 0.4), (0.5, 1.0), (2.0, 1.0)]:
+        found = certificate(problem, solution_of(np.zeros((2, 2)), multiplier * (1 - np.eye(2))))
+        assert (found.lower_bound, found.objective) == (pytest.approx(bound), 1.0)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_multiplier_stored_in_two_parts_is_held_to_the_penalty_as_one(norm):
+    problem = MarginProblem(
+        features=sp.csr_array([[1e-6]]), labels=np.zeros(1, int), answers=2, norm=norm, penalty=0.5
+    )
+    parts = sp.csr_array((np.array([0.5, 0.5]), np.array([1, 1]), np.array([0, 2])), shape=(1, 2))
+    whole = solution_of(np.zeros((2, 1)), np.array([[0.0, 1.0]]))
+    assert parts.toarray().tolist() == [[0.0, 1.0]]
+    found = certificate(problem, replace(whole, multipliers=parts))
+    assert found.lower_bound == pytest.approx(0.5, rel=1e-9)
+    assert found.lower_bound <= found.objective
+
+
 def test_a_gap_keeps_its_sign():
     crossed = Certificate(
         objective=2.0, lower_bound=2.5, smallest_margin=1.0, worst_violation=0.0, dual_norm=1.0

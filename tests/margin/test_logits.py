@@ -42,7 +42,7 @@ def table(norm: Norm = "nuclear", penalty: float = np.inf) -> MarginProblem:
 def test_one_step_streamed_is_the_step_held_whole(penalty, pool, small_pieces):
     problem = table(penalty=penalty)
     reduced = Collapsed(problem)
-    whole, streamed = Logits(problem, reduced, None), StreamedLogits(problem, reduced, pool)
+    whole, streamed = Logits(problem, reduced), StreamedLogits(problem, reduced, pool)
     whole.relaxation = streamed.relaxation
     rng = np.random.default_rng(1)
     for _ in range(4):

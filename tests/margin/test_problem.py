@@ -78,9 +78,12 @@ def test_features_of_any_kind_are_held_as_float64_rows(kind):
     np.testing.assert_array_equal(found.toarray(), plain)
 
 
-def test_repeated_entries_are_summed_and_zeros_are_dropped():
-    entries = [1.0, 2.0, 5.0, 0.0, 4.0, -4.0], ([0, 0, 1, 1, 2, 2], [1, 1, 0, 2, 2, 2])
-    found = problem(features=sp.coo_array(entries, shape=(3, 3))).features
+@pytest.mark.parametrize("kind", [sp.coo_array, sp.csr_array], ids=["by-entry", "by-row"])
+def test_repeated_entries_are_summed_and_zeros_are_dropped(kind):
+    data, columns = np.array([1.0, 2.0, 5.0, 0.0, 4.0, -4.0]), np.array([1, 1, 0, 2, 2, 2])
+    places = ([0, 0, 1, 1, 2, 2], columns) if kind is sp.coo_array else (columns, [0, 2, 4, 6])
+    given = (data, places) if kind is sp.coo_array else (data, *places)
+    found = problem(features=kind(given, shape=(3, 3))).features
     np.testing.assert_array_equal(found.toarray(), [[0, 3, 0], [5, 0, 0], [0, 0, 0]])
     assert found.data.tolist() == [3, 5]
 

@@ -3,7 +3,6 @@
 Shapes: N rows, A alternatives (the label among them).
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cvxpy as cp
@@ -57,10 +56,10 @@ def minimized(v, y, m, c):
     return v - z.value
 
 
-def projected(projection, v, c, pool=None):
+def projected(projection, v, c):
     """v − z of all rows, by one call; c is one cap or each row's own."""
     cap = None if np.all(np.isinf(c)) else np.broadcast_to(c, (len(v), 1))
-    return projection(v, slice(0, len(v)), cap, pool)
+    return projection(v, slice(0, len(v)), cap)
 
 
 @pytest.mark.parametrize("c", [INF, 5.0, 0.5, 0.02])
@@ -92,6 +91,25 @@ def test_rows_together_equal_each_alone_at_the_first_call(c, counted):
         row = slice(i, i + 1)
         alone = projected(LogitProjection(y[row], m[row]), v[row], c)[0]
         np.testing.assert_allclose(found[i], alone, rtol=1e-9, atol=ATOL)
+
+
+@pytest.mark.parametrize("c", [INF, 10.0, 1.0, 0.1])
+def test_rows_that_are_done_wait_for_the_slowest(c, monkeypatch):
+    passes, plain_excess = [], project._excess
+
+    def counted(*arguments):
+        passes[-1] += 1
+        return plain_excess(*arguments)
+
+    monkeypatch.setattr(project, "_excess", counted)
+    v, y, m = rows(2, N=300, A=20)
+    for i in range(300):
+        passes.append(0)
+        projected(LogitProjection(y[i : i + 1], m[i : i + 1]), v[i : i + 1], c)
+    slowest = max(passes)
+    passes.append(0)
+    projected(LogitProjection(y, m), v, c)
+    assert 1 < passes[-1] <= slowest
 
 
 @pytest.mark.parametrize("heavy", [False, True], ids=["normal", "heavy"])
@@ -182,18 +200,13 @@ def test_each_row_has_its_own_cap():
 
 
 @pytest.mark.parametrize("c", [INF, 0.5])
-def test_pieces_and_threads_give_the_same(c, monkeypatch):
+def test_pieces_give_the_same_as_the_whole(c, monkeypatch):
     v, y, m = rows(11, N=61)
     wanted = [sorted_projection(*row, c) for row in zip(v, y, m, strict=True)]
     monkeypatch.setattr(project, "_PIECE", 5 * v.shape[1])  # five rows, and one that remains
-    with ThreadPoolExecutor(2) as pool:
-        found = []
-        for given in (None, pool):
-            projection = LogitProjection(y, m)
-            projected(projection, v, c, given)
-            found.append(projected(projection, v, c, given))
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_allclose(found[0], wanted, rtol=1e-9, atol=ATOL)
+    projection = LogitProjection(y, m)
+    projected(projection, v, c)
+    np.testing.assert_allclose(projected(projection, v, c), wanted, rtol=1e-9, atol=ATOL)
 
 
 @pytest.mark.parametrize("c", [INF, 0.5])
@@ -204,6 +217,6 @@ def test_some_rows_of_all_are_projected_with_their_own_labels_copies_and_thresho
     for _ in range(2):
         for some in (slice(40, 60), slice(0, 7), slice(7, 40)):
             cap = None if c == INF else np.full((some.stop - some.start, 1), c)
-            found = projection(v[some], some, cap, None)
+            found = projection(v[some], some, cap)
             np.testing.assert_allclose(found, wanted[some], rtol=1e-9, atol=1e-3)
     np.testing.assert_allclose(projected(projection, v, c), wanted, rtol=1e-9, atol=ATOL)

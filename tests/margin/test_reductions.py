@@ -314,6 +314,23 @@ def test_hashes_that_collide_merge_nothing(monkeypatch):
         assert certificate(problem, solve(problem, 1e-2)).relative_gap <= 1e-2
 
 
+@pytest.mark.parametrize(
+    ("features", "labels"),
+    [
+        ([[1, 0], [0, 1], [0, 1]], [0, 0, 0]),
+        ([[1, 0], [0, 2]], [0, 0]),
+        ([[1, 0], [0, 1]], [0, 1]),
+        ([[1, 1]], [0]),
+    ],
+    ids=["number", "value", "label", "rest"],
+)
+def test_one_difference_keeps_columns_apart_whose_hashes_collide(features, labels, monkeypatch):
+    problem = MarginProblem(features=sp.csr_array(features), labels=np.array(labels), answers=2)
+    for module in (collapse, hashing):
+        monkeypatch.setattr(module, "mix", lambda values: 0 * values)
+    assert Collapsed(problem).shape == (2, 2)
+
+
 # Interchangeable components
 
 
@@ -342,6 +359,17 @@ def test_classes_of_groups_are_found(sizes, answers, classes):
     found = interchangeable(Collapsed(from_triples(groups(*sizes), answers=answers)))
     assert found is not None
     assert sorted(found._classes.sizes.tolist()) == classes
+
+
+def test_components_that_are_symmetric_inside_leave_the_other_classes():
+    # two rings: of two facts and two implications, every pair by one subject; they are told in two orders
+    triples = groups((1, 2), (1, 2), (1, 2))
+    for ring, pairs in (("x", ["00", "01", "10", "11"]), ("y", ["00", "11", "01", "10"])):
+        for b, c in pairs:
+            triples += [((ring, b, c), "r1", (ring, "b", b)), ((ring, b, c), "r2", (ring, "c", c))]
+    found = interchangeable(Collapsed(from_triples(triples)))
+    assert found is not None
+    assert sorted(found._classes.sizes.tolist()) == [1, 1, 3]
 
 
 @pytest.mark.parametrize(

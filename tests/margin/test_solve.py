@@ -85,6 +85,13 @@ def proven(problem, tol=1e-5, **options):
     assert solution.status is Status.OPTIMAL
     proof = certificate(problem, solution)
     assert -1e-9 <= proof.relative_gap <= tol + 1e-12
+    # the multipliers are feasible as they stand, and already at their best scale
+    total, largest = solution.dual.sum(), solution.dual.max()
+    assert largest <= problem.penalty * (1 + 1e-9)
+    value = total if problem.norm == "nuclear" else total - proof.dual_norm**2 / 2
+    assert value == pytest.approx(proof.lower_bound, rel=1e-7)
+    if problem.norm == "nuclear":
+        assert proof.dual_norm <= 1 + 1e-7
     return solution, proof
 
 
@@ -201,7 +208,7 @@ def test_subjects_of_whom_the_same_is_said_are_solved_alike_reduced_and_whole(no
     assert overlap(proof, same)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 0.1, 0.5, 4.0, 1e3])
+@pytest.mark.parametrize("scale", [1e-6, 0.1, 3.0, 1e6])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ["table", "sparse"])
 def test_scaling_the_features_divides_the_value(name, norm, scale):
@@ -294,7 +301,7 @@ def test_repeats_bit_by_bit_on_a_table_large_enough_for_threads():
 def test_threads_share_the_work_and_change_nothing(fixed, norm, monkeypatch):
     problem = replace(fixed, norm=norm)
     _, proof = proven(problem, 1e-4)
-    for module, limit in ((splitting, "_SMALL"), (project, "_PIECE"), (norms, "_LARGE")):
+    for module, limit in ((project, "_PIECE"), (norms, "_LARGE")):
         monkeypatch.setattr(module, limit, 1)
     (one, same), other = proven(problem, 1e-4), solve(problem, 1e-4)
     assert overlap(proof, same)

@@ -141,6 +141,7 @@ def _norm(problem: MarginProblem, solution: Solution) -> float:
 def _dual(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
     """Σ λ and the norm of G = Σ λ A, a piece of G's columns at a time; λ is cut off at the penalty."""
     multipliers, row_of = solution.multipliers.copy(), solution.multipliers_of
+    multipliers.sum_duplicates()
     np.minimum(multipliers.data, problem.penalty, out=multipliers.data)
     if multipliers[row_of, problem.labels].any():
         raise MarginError(

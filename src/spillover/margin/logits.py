@@ -24,10 +24,8 @@ class Logits:
 
     relaxation = 1.8
 
-    def __init__(
-        self, problem: MarginProblem, reduced: Collapsed | Symmetric, pool: ThreadPoolExecutor | None
-    ) -> None:
-        self._reduced, self._pool = reduced, pool
+    def __init__(self, problem: MarginProblem, reduced: Collapsed | Symmetric) -> None:
+        self._reduced = reduced
         self._margins = _Margins(problem, reduced)
         self._project = LogitProjection(reduced.labels, reduced.copies_na)
         self._label = np.arange(reduced.labels.size), reduced.labels
@@ -39,7 +37,7 @@ class Logits:
     def project(self, rho: float) -> np.ndarray:
         """Project the state; the adjoint of the weighted 2 z − b, for the step onto the graph."""
         rows = slice(0, len(self.b))
-        self._u = self._project(self.b, rows, self._margins.cap_n1(rho, rows), self._pool)
+        self._u = self._project(self.b, rows, self._margins.cap_n1(rho, rows))
         self._z = self.b - self._u
         reflected = self._z - self._u
         reflected *= self.weights_na
@@ -110,7 +108,7 @@ class StreamedLogits:
             for piece in pieces:
                 rows = self._rows[piece]
                 b = self._logits(piece) + self._u[piece].toarray()
-                u = self._project(b, rows, self._margins.cap_n1(rho, rows), None)
+                u = self._project(b, rows, self._margins.cap_n1(rho, rows))
                 b -= u
                 missed += self._margins.missed(b, rows)
                 b -= u

@@ -21,14 +21,14 @@ def shrink(w: np.ndarray, step: float, pool: Executor | None = None) -> np.ndarr
     """
     if w.shape[0] < w.shape[1]:
         return shrink(w.T, step, pool).T
-    halves = np.array_split(w, 2) if pool is not None and w.size > _LARGE else [w]
-    each = map if pool is None else pool.map
+    shared = pool is not None and w.size > _LARGE
+    halves, each = (np.array_split(w, 2), pool.map) if pool is not None and shared else ([w], map)
     squares, q = np.linalg.eigh(sum(each(lambda half: half.T @ half, halves)))
     sigma = np.sqrt(np.maximum(squares, 0.0))
     kept = sigma > step
     q = q[:, kept]
     factor = (q * (1 - step / sigma[kept])) @ q.T
-    return np.concatenate(list(each(lambda half: half @ factor, halves))) if len(halves) > 1 else w @ factor
+    return np.concatenate(list(each(lambda half: half @ factor, halves))) if shared else w @ factor
 
 
 def norm_value(w: np.ndarray, norm: Norm) -> float:

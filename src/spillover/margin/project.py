@@ -3,8 +3,6 @@
 Shapes: N rows, A alternatives (the label among them). Rows are done in pieces that fit the processor's cache.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 _PIECE = 32_768  # entries of a piece: 256 KiB of float64
@@ -28,24 +26,17 @@ class LogitProjection:
         self._copies = copies if isinstance(copies, np.ndarray) else None
         self._thresholds = np.full(labels.size, -1.0)
 
-    def __call__(
-        self, v_NA: np.ndarray, rows: slice, cap_N1: np.ndarray | None, pool: ThreadPoolExecutor | None
-    ) -> np.ndarray:
+    def __call__(self, v_NA: np.ndarray, rows: slice, cap_N1: np.ndarray | None) -> np.ndarray:
         """v − z (N, A) for the examples `rows`: the multipliers d, and at the label −Σ m d.
 
-        `cap_N1` holds each row's c; None is infinite. With a `pool`, its threads share the pieces.
+        `cap_N1` holds each row's c; None is infinite.
         """
         d_NA = np.empty_like(v_NA)
         size = max(1, _PIECE // v_NA.shape[1])
-        starts = range(0, len(v_NA), size)
-
-        def do(start: int) -> None:
+        for start in range(0, len(v_NA), size):
             part = slice(start, start + size)
             whole = slice(rows.start + start, min(rows.start + start + size, rows.stop))
             self._piece(v_NA[part], d_NA[part], whole, None if cap_N1 is None else cap_N1[part])
-
-        for _ in map(do, starts) if pool is None or len(starts) < 4 else pool.map(do, starts):
-            pass
         return d_NA
 
     def _piece(self, v: np.ndarray, d: np.ndarray, piece: slice, cap: np.ndarray | None) -> None:
@@ -58,7 +49,8 @@ class LogitProjection:
         for number in range(_PASSES):
             total, slope = _excess(v, d, tau, row, labels, copies, cap)
             error = tau - target - total
-            if np.abs(error).max() <= _CLOSE * (1 + np.abs(tau).max()):
+            done = np.abs(error) <= _CLOSE * (1 + np.abs(tau))
+            if done.all():
                 break
             step = tau - error / (1.0 + slope)
             if cap is not None:  # a capped equation is not concave: Newton's steps need a bracket that halves
@@ -66,7 +58,7 @@ class LogitProjection:
                 middle = np.where(np.isfinite(high), 0.5 * (low + high), step)
                 inside = (step > low) & (step < high) & (number % 3 < 2)
                 step = np.where(inside, step, middle)
-            tau = step
+            tau = np.where(done, tau, step)
         self._thresholds[piece] = tau
         d[row, labels] = -total
 

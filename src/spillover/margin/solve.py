@@ -90,7 +90,7 @@ def solve(
 
 
 def _in_its_own_unit(problem: MarginProblem) -> tuple[float, MarginProblem]:
-    """The problem with features divided by the power of two that makes rows about as long as a triple's, √2."""
+    """The problem with features divided by the power of two that makes rows about as long as a triple's."""
     length = np.sqrt((problem.features.data**2).sum() / (2 * problem.examples))
     unit = float(2.0 ** np.rint(np.log2(length))) if length > 0 else 1.0
     penalty = problem.penalty * unit ** _degree(problem)

@@ -17,13 +17,11 @@ from spillover.margin.logits import Logits, StreamedLogits
 from spillover.margin.problem import MarginProblem
 from spillover.margin.symmetry import Symmetric
 
-_ROUNDS = 5  # of the splitting before each leap
-_LEAPS = 2  # of the acceleration before each look at the gap
+_LOOK = 10  # rounds between two looks at the gap
 _PRIMAL_FIRST = 2.0  # the ratio of lags that is aimed at, dual over primal
 _BALANCE = np.log(2.0)  # how far the balance of the two sides moves at once, at most
 _SPACING = 1.5  # ratio of the rounds between two moves
-_SMALL = 20_000  # logits below which a second thread is not worth its start
-_LARGE = 1_000_000  # entries of W from which its step uses two threads
+_TINY = 5_000  # unknowns and logits for which a leap costs next to nothing
 _REMEMBERED = 2_000_000  # unknowns and logits up to which the past is kept to leap from: 320 MB
 _STREAM = 30_000_000
 
@@ -38,15 +36,15 @@ class Splitting:
         self, problem: MarginProblem, reduced: Collapsed | Symmetric, pool: ThreadPoolExecutor
     ) -> None:
         self._problem, self._reduced, self._pool = problem, reduced, pool
-        size = reduced.labels.size * problem.answers
-        self._side_by_side = size >= _SMALL and np.prod(reduced.shape) <= _LARGE
+        size = reduced.rows * problem.answers if isinstance(reduced, Collapsed) else reduced.copies_na.size
         if isinstance(reduced, Collapsed) and size > _STREAM:
             self._logits = StreamedLogits(problem, reduced, pool)
         else:
-            self._logits = Logits(problem, reduced, pool if size >= _SMALL else None)
+            self._logits = Logits(problem, reduced)
         self._onto_graph = reduced.normal_solver(self._logits.weights_na)
         self._rho = 1.0 / np.sqrt(reduced.rows)
         self._a = self._v = self._w = np.zeros(reduced.shape)
+        self._rounds = 2 if size + self._a.size <= _TINY else 5
         self._leaping: tuple[Anderson, Logits] | None = None
         if isinstance(self._logits, Logits) and size + self._a.size <= _REMEMBERED:
             metric = np.broadcast_to(self._logits.weights_na, self._logits.b.shape)
@@ -61,34 +59,29 @@ class Splitting:
 
     def advance(self) -> None:
         """Some rounds with their leaps, and a look at the gap."""
-        for _ in range(_LEAPS):
+        for _ in range(_LOOK // self._rounds):
             self._rounds_and_leap()
-        self.iterations += _LEAPS * _ROUNDS
+        self.iterations += _LOOK
         self._look()
         if self._lags and self.iterations >= self._next_balance:
             self._rebalance()
 
     def _rounds_and_leap(self) -> None:
         if self._leaping is None:
-            for _ in range(_ROUNDS):
+            for _ in range(self._rounds):
                 self._round()
             return
         anderson, logits = self._leaping
         before = np.concatenate([self._a.ravel(), logits.b.ravel()])
-        for _ in range(_ROUNDS):
+        for _ in range(self._rounds):
             self._round()
         after = anderson.leap(before, np.concatenate([self._a.ravel(), logits.b.ravel()]))
         self._a = after[: self._a.size].reshape(self._a.shape)
         logits.b = after[self._a.size :].reshape(logits.b.shape)
 
     def _round(self) -> None:
-        if self._side_by_side:
-            shrunk = self._pool.submit(self._norm_step)
-            reflected = self._logits.project(self._rho)
-            self._v = shrunk.result()
-        else:
-            self._v = self._norm_step()
-            reflected = self._logits.project(self._rho)
+        self._v = self._norm_step()
+        reflected = self._logits.project(self._rho)
         self._w = self._onto_graph(2 * self._v - self._a + reflected)
         self._logits.follow(self._w)
         self._a = self._a + self._logits.relaxation * (self._w - self._v)
@@ -136,4 +129,4 @@ class Splitting:
         self._lags.clear()
         if self._leaping is not None:
             self._leaping[0].clear()
-        self._next_balance = self.iterations * _SPACING + _LEAPS * _ROUNDS
+        self._next_balance = self.iterations * _SPACING + _LOOK

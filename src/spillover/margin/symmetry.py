@@ -19,7 +19,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
@@ -84,8 +83,8 @@ class Symmetric:
         """How to solve (I + Lᵀ diag(weights) L) w = right side, L the map to the logits."""
         weighted = sp.diags_array(np.broadcast_to(weights, self.copies_na.shape).ravel()) @ self._map
         gram = np.eye(self.shape[0]) + (self._transposed @ weighted).toarray()
-        factor = scipy.linalg.cho_factor(gram)
-        return lambda right: scipy.linalg.cho_solve(factor, right)
+        inverse = np.linalg.inv(gram)
+        return lambda right: inverse @ right
 
     def prox(self, w_p: np.ndarray, step: float, pool: Executor) -> np.ndarray:
         """The proximal step of `step` times the norm, block by block."""

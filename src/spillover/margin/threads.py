@@ -3,10 +3,17 @@ fiftyfold.
 """
 
 from contextlib import AbstractContextManager
+from functools import cache
 
 from threadpoolctl import ThreadpoolController
 
 
 def one_blas_thread() -> AbstractContextManager:
     """Within this, every product takes one thread; what is large enough for two is split by its own code."""
-    return ThreadpoolController().limit(limits=1, user_api="blas")
+    return _libraries().limit(limits=1, user_api="blas")
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Looking for them takes milliseconds."""
+    return ThreadpoolController()
