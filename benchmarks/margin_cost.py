@@ -59,7 +59,7 @@ def main() -> None:
                 table = f"5 x {answers} answers, {'10% noise' if noise else 'rules only'}"
                 points.append({"table": table, **json.loads(done.stdout)})
                 print(
-                    "{table:<28}{subjects:>7} subjects {distinct:>6} distinct {solve:7.1f} s + {certificate:.1f} s "
+                    "{table:<28}{subjects:>7} subjects {distinct:>6} distinct {solve:6.1f} + {certificate:.1f} s "
                     "{memory:5.2f} GB  gap {gap:.1e}".format(**points[-1]),
                     flush=True,
                 )

@@ -15,7 +15,7 @@ def random_table(
 
 
 def rule_table(subjects: int, relations: int, answers: int, noise: float, seed: int) -> MarginProblem:
-    """The first answer decides all others, but for a share of `noise`; a cell is known with probability 0.7."""
+    """The first answer decides the others, but for a share of `noise`; a cell is known with 0.7."""
     rng = np.random.default_rng(seed)
     rules = np.stack([rng.permutation(answers) for _ in range(relations)])
     table = rules[:, rng.integers(answers, size=subjects)].T

@@ -1,35 +1,14 @@
-"""The command line: thin verbs over the Python functions of the same names.
+"""The verbs for language models and their runs: audit, score, report, runs."""
 
-Results go to stdout, progress and logs to stderr. Exit 0: done; 1: a gate failed; 2: bad input or
-environment, in one line; 130: interrupted.
-"""
-
-import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import Parameter
 
-from spillover import __version__
-from spillover.errors import SpilloverError
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-app = App(
-    name="spillover",
-    version=__version__,
-    help="Measure what fine-tuning teaches a language model beyond its data.",
-    help_format="plaintext",  # markdown would cost a third of the time of `--help`
-    help_on_error=False,
-)
-
-Json = Annotated[bool, Parameter(help="Print one JSON document on stdout instead of a table.", negative="")]
+from spillover.cli.output import Bars, Json, print_json, print_rich
 
 
-@app.command
 def audit(
     kb: str = "demo",
     /,
@@ -86,7 +65,7 @@ def audit(
     }
     given = {name: value for name, value in given.items() if value is not None}
     flags = {name: True for name, value in {"shuffle": shuffle, "keep_model": keep_model}.items() if value}
-    with _Bars() as bars:
+    with Bars() as bars:
         from spillover.audit import audit as run_audit
         from spillover.llm.finetune import FineTuneConfig
 
@@ -110,7 +89,6 @@ def audit(
     return 1 if broken else 0
 
 
-@app.command
 def score(
     kb: str,
     /,
@@ -133,7 +111,7 @@ def score(
     seed
         Seed of the split into bridges and held-out subjects.
     """
-    with _Bars() as bars:
+    with Bars() as bars:
         from spillover.audit import score as run_score
 
         results = run_score(kb, model=model, tuned=tuned, seed=seed, progress=bars)
@@ -141,7 +119,6 @@ def score(
     return 0
 
 
-@app.command
 def report(
     runs: Annotated[tuple[Path, ...], Parameter(negative="")], /, *, out: Path = Path("report.html")
 ) -> int:
@@ -160,7 +137,6 @@ def report(
     return 0
 
 
-@app.command
 def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> int:
     """List the runs in a folder, newest first.
 
@@ -173,7 +149,7 @@ def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> int:
 
     views = list_runs(folder)
     if json:
-        _print_json(
+        print_json(
             [jsonable({"run": str(v.folder), "status": v.status, "manifest": v.manifest}) for v in views]
         )
     elif not views:
@@ -181,89 +157,14 @@ def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> int:
     else:
         from spillover.report.tables import runs_table
 
-        _print_rich(runs_table(views))
+        print_rich(runs_table(views))
     return 0
-
-
-def main() -> None:
-    """Run the command line and exit with its code."""
-    try:
-        code = app(exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
-    except CycloptsError as error:
-        code = _complain(f"{' '.join(str(error).split())} (see `spillover --help`)")
-    except SpilloverError as error:
-        code = _complain(str(error))
-    except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except KeyboardInterrupt:
-        print("interrupted; the same command with --out DIR of this run goes on from there", file=sys.stderr)
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _complain(line: str) -> int:
-    print(f"spillover: {line}", file=sys.stderr)
-    return 2
 
 
 def _print_measured(results: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(results)
+        print_json(results)
         return
     from spillover.report.tables import audit_table
 
-    _print_rich(audit_table(results))
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
-
-
-def _print_rich(renderable: "RenderableType") -> None:
-    from rich.console import Console
-
-    Console().print(renderable)
-
-
-class _Bars:
-    """Progress bars on stderr: one per stage, drawn when the stage first reports."""
-
-    def __enter__(self) -> "_Bars":
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._bars = Progress(
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._tasks: dict[str, Any] = {}
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._tasks:
-            self._bars.stop()
-
-    def __call__(self, stage: str, done: int, steps: int) -> None:
-        """Show that `done` of `steps` are behind; a stage without steps is a line of its own."""
-        if steps == 0:
-            self._bars.console.print(stage, markup=False, highlight=False)
-            return
-        if not self._tasks:
-            self._bars.start()
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=steps)
-        self._bars.update(self._tasks[stage], completed=done, total=steps)
+    print_rich(audit_table(results))

@@ -1,0 +1,47 @@
+"""The command line: thin verbs over the Python functions of the same names.
+
+Results go to stdout, progress and logs to stderr. Exit 0: done; 1: a gate failed; 2: bad input or
+environment, in one line; 130: interrupted.
+"""
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError
+
+from spillover import __version__
+from spillover.cli import audits, lab
+from spillover.errors import SpilloverError
+
+app = App(
+    name="spillover",
+    version=__version__,
+    help="Measure what fine-tuning teaches a language model beyond its data.",
+    help_format="plaintext",  # markdown would cost a third of the time of `--help`
+    help_on_error=False,
+)
+for _verb in (audits.audit, audits.score, audits.report, audits.runs, lab.symbolic, lab.reproduce):
+    app.command(_verb)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        code = _complain(f"{' '.join(str(error).split())} (see `spillover --help`)")
+    except SpilloverError as error:
+        code = _complain(str(error))
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --out DIR of this run goes on from there", file=sys.stderr)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(line: str) -> int:
+    print(f"spillover: {line}", file=sys.stderr)
+    return 2

@@ -1,0 +1,165 @@
+"""The verbs for the one-layer lab: symbolic, reproduce."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from spillover.cli.output import Bars, Json, print_json, print_rich
+from spillover.errors import LabError
+
+_WORLD, _MODEL, _TRAINING = (
+    Group(name, sort_key=place) for place, name in enumerate(("World", "Model", "Training"), 1)
+)
+_SEVERAL = Parameter(
+    group=_MODEL,
+    negative="",
+    consume_multiple=True,
+    show_default=lambda values: " ".join(map(str, values)),
+)
+
+
+def symbolic(
+    *,
+    groups: Annotated[int, Parameter(group=_WORLD)] = 20,
+    subjects: Annotated[int, Parameter(group=_WORLD)] = 4,
+    bridges: Annotated[int, Parameter(group=_WORLD)] = 1,
+    noise: Annotated[int, Parameter(group=_WORLD)] = 5,
+    length: Annotated[int, Parameter(group=_WORLD)] = 16,
+    ov: Annotated[tuple[Literal["factorized", "merged"], ...], _SEVERAL] = ("factorized",),
+    d_h: Annotated[tuple[int, ...], _SEVERAL] = (128,),
+    attention: Annotated[Literal["linear", "softmax"], Parameter(group=_MODEL)] = "linear",
+    seeds: Annotated[int, Parameter(group=_TRAINING)] = 8,
+    steps: Annotated[int, Parameter(group=_TRAINING)] = 2000,
+    lr: Annotated[float, Parameter(group=_TRAINING)] = 5e-3,
+    optimizer: Annotated[Literal["adamw", "gd", "normalized_gd"], Parameter(group=_TRAINING)] = "adamw",
+    gradient: Annotated[Literal["sampled", "exact"], Parameter(group=_TRAINING)] = "sampled",
+    device: Annotated[str, Parameter(group=_TRAINING)] = "cpu",
+    out: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Train one-layer models on symbolic facts and show what they answer beyond them.
+
+    Parameters
+    ----------
+    groups
+        Answers of the fact, and of the implication.
+    subjects
+        Subjects of a group.
+    bridges
+        Subjects of a group whose implication is trained, too; the others' is asked.
+    noise
+        Kinds of noise token.
+    length
+        Tokens of a sequence: a subject, a relation, noise, end.
+    ov
+        W_OV as a product of two matrices, or merged into one; give both to compare.
+    d_h
+        Columns of the two matrices; several train side by side.
+    attention
+        Linear, or softmax.
+    seeds
+        Runs of every model.
+    steps
+        Updates of the weights.
+    lr
+        Learning rate.
+    optimizer
+        AdamW has weight decay 0.03, gradient descent none.
+    gradient
+        Of sampled batches, or of the expected loss.
+    device
+        cpu or cuda.
+    out
+        A folder for the numbers along the way and the weights; a run in it goes on where it was stopped.
+    """
+    with Bars() as bars:
+        from spillover.reproduce.save import train_into
+        from spillover.reproduce.summary import experiment, summary
+
+        runs = experiment(
+            world={
+                "groups": groups,
+                "subjects": subjects,
+                "bridges": bridges,
+                "noise": noise,
+                "length": length,
+            },
+            ov=ov,
+            d_h=d_h,
+            attention=attention,
+            optimizer={
+                "rule": optimizer,
+                "learning_rate": lr,
+                "weight_decay": 0.03 if optimizer == "adamw" else 0.0,
+            },
+            training={"seeds": seeds, "steps": steps, "gradient": gradient, "device": device},
+        )
+        history, seconds = train_into(out, runs, progress=bars)
+        document = {"run": str(out) if out else None, "seconds": seconds, **summary(history)}
+    if json:
+        print_json(document)
+        return 0
+    from spillover.reproduce.tables import summary_table
+
+    print_rich(summary_table(document))
+    return 0
+
+
+def reproduce(
+    name: str | None = None,
+    /,
+    *,
+    out: Path | None = None,
+    fresh: Annotated[bool, Parameter(negative="")] = False,
+    list: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Make a figure or check a theorem of the paper anew, and say what holds.
+
+    Parameters
+    ----------
+    name
+        One of those that --list shows, or all.
+    out
+        The folder for chart, table and result; runs/NAME if not given. With all: the folder of the folders.
+    fresh
+        Train again what is finished or was stopped.
+    list
+        Show the names and what they are about.
+    """
+    from spillover.reproduce import FIGURES, load
+
+    if list:
+        return _list(FIGURES, json)
+    if name is None:
+        raise LabError(f"say what to reproduce: {', '.join(FIGURES)}, or all")
+    if name == "all":
+        folders = {one: (out or Path("runs")) / one for one in FIGURES}
+    else:
+        if name not in FIGURES:
+            load(name)
+        folders = {name: out or Path("runs") / name}
+    documents = []
+    with Bars() as bars:
+        from spillover.reproduce.save import reproduce as reproduce_into
+
+        for one, folder in folders.items():
+            documents.append(reproduce_into(load(one), folder, fresh=fresh, progress=bars))
+    if json:
+        print_json(documents if name == "all" else documents[0])
+        return 0
+    from spillover.reproduce.tables import checks_table
+
+    for document in documents:
+        print_rich(checks_table(document))
+    return 0
+
+
+def _list(figures: dict[str, str], as_json: bool) -> int:
+    if as_json:
+        print_json([{"name": name, "about": about} for name, about in figures.items()])
+        return 0
+    for name, about in figures.items():
+        print(f"{name:<12} {about}")
+    return 0

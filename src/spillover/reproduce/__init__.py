@@ -1,0 +1,31 @@
+"""One reproduction for each figure and theorem of the paper: it trains, charts, and says what holds.
+
+Their modules are imported when they are asked for: this file imports neither torch nor altair.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from spillover.errors import LabError
+
+if TYPE_CHECKING:
+    from spillover.reproduce.figure import Figure
+
+FIGURES = {
+    "dynamics": "factorized against merged: losses over time",
+    "rank-sweep": "how many columns d_h the factorized model needs",
+    "weights": "W_OV as trained, beside the two max-margin solutions",
+    "theorem-1": "the trained direction against the certified optimum",
+    "theorem-2": "held-out margin over bridges and held-out subjects",
+    "theorem-3": "merged, W_KQ trained: never better than guessing",
+    "bridges": "how many bridges it takes, and how long",
+    "softmax": "does it carry over to softmax attention?",
+}
+"""Every reproduction by its name, and what it is about."""
+
+
+def load(name: str) -> "Figure":
+    """The reproduction of that name; raises `LabError` where there is none."""
+    if name not in FIGURES:
+        raise LabError(f"there is no reproduction {name!r}; it can be {', '.join(FIGURES)}, or all")
+    return import_module(f"spillover.reproduce.{name.replace('-', '_')}").FIGURE

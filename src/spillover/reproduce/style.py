@@ -1,0 +1,105 @@
+"""The look of all reproductions' charts: the report's, with one colour for each model."""
+
+from collections.abc import Sequence
+from math import ceil, floor, log10
+from typing import Any
+
+import altair as alt
+
+from spillover.report.charts import COLOURS, NULL, Chart
+from spillover.report.charts import _dressed as dressed
+from spillover.reproduce.figure import Row
+from spillover.runs.files import jsonable
+
+__all__ = ["INK", "MODELS", "NULL", "SCALE", "curves", "data", "guessing", "legend", "span", "titled"]
+
+MODELS = {"factorized": COLOURS["causal"], "merged": COLOURS["spurious"]}
+"""Colour of each model."""
+
+SCALE = alt.Scale(domain=list(MODELS), range=list(MODELS.values()))
+"""The same as a scale."""
+
+INK = "#1b1f24"
+
+_TINY = 1e-9  # of a logarithmic axis; a loss of 0 has no place there
+
+
+def data(rows: Sequence[Row]) -> alt.Data:
+    """Rows as chart data; what is undefined is missing."""
+    return alt.Data(values=jsonable(list(rows)))
+
+
+def titled(chart: Any, title: str, subtitle: str) -> Chart:
+    """A chart in the house's look under a title and a line that says what is shown."""
+    text = alt.TitleParams(
+        text=title,
+        subtitle=subtitle,
+        anchor="start",
+        fontSize=15,
+        subtitleFontSize=12,
+        subtitleColor=NULL,
+        offset=12,
+        color=INK,
+    )
+    return dressed(chart.properties(title=text), f"{title}. {subtitle}")
+
+
+def curves(
+    rows: Sequence[Row],
+    *,
+    x: alt.X,
+    y: str,
+    y_title: str,
+    colour: alt.Color,
+    dash: alt.StrokeDash | None = None,
+    y_domain: Sequence[float] | None = None,
+    log: bool = False,
+) -> alt.LayerChart | alt.FacetChart:
+    """Means as lines, least to most over the seeds as bands; the fields of `over_seeds`.
+
+    A logarithmic axis has lines at the powers of ten only. `y_domain` makes panels alike.
+    """
+    low, high = y_domain or (min(row[f"{y}_least"] for row in rows), max(row[f"{y}_most"] for row in rows))
+    if log:
+        low = max(low, _TINY)
+        scale = alt.Scale(type="log", domain=[low, high], nice=y_domain is None)
+        decades = [10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1)]
+        axis = alt.Axis(values=decades, format="~g")
+    else:
+        scale = alt.Scale(domain=list(y_domain), zero=False, nice=False) if y_domain else alt.Scale()
+        axis = alt.Axis(tickCount=6)
+    base = alt.Chart(data(rows)).encode(x=x, color=colour)
+    band, line = base.mark_area(opacity=0.18, clip=True), base.mark_line(strokeWidth=2, clip=True)
+    if dash is not None:
+        band, line = band.encode(detail=dash["shorthand"]), line.encode(strokeDash=dash)
+    return alt.layer(
+        band.encode(y=alt.Y(f"{y}_least:Q", title=y_title, scale=scale, axis=axis), y2=f"{y}_most:Q"),
+        line.encode(y=alt.Y(f"{y}:Q", title=y_title, scale=scale, axis=axis)),
+    )
+
+
+def legend(title: str | None, columns: int = 0) -> alt.Legend:
+    """A legend of lines, in that many columns; 0 is one row."""
+    return alt.Legend(
+        title=title,
+        symbolType="stroke",
+        symbolOpacity=1,
+        symbolStrokeWidth=3,
+        symbolStrokeColor=NULL,
+        labelLimit=260,
+        columns=columns,
+    )
+
+
+def span(rows: Sequence[Row], y: str) -> list[float]:
+    """The least and the most of all rows, with a tenth around, for panels with one logarithmic axis."""
+    return [0.9 * min(row[f"{y}_least"] for row in rows), 1.1 * max(row[f"{y}_most"] for row in rows)]
+
+
+def guessing(height: float) -> alt.Chart:
+    """A dotted line at the loss of an even guess."""
+    return (
+        alt.Chart(data([{"guess": height}]))
+        .mark_rule(color=NULL, strokeDash=[1, 3], strokeWidth=1.5)
+        .encode(y="guess:Q")
+    )
