@@ -19,6 +19,10 @@ from spillover.margin.solve import solve
 
 _GAP, _SECONDS = 1e-3, 120.0
 _SUBJECTS = (100, 1_000, 10_000, 100_000)
+_LINE = (
+    "{table:<27}{subjects:>7} subjects {distinct:>6} distinct {solve:6.1f} + {certificate:.1f} s "
+    "{memory:.2f} GB  gap {gap:.1e}"
+)
 _CHART = Path(__file__).parent.parent / "docs" / "margin-cost.svg"
 
 
@@ -58,11 +62,7 @@ def main() -> None:
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 table = f"5 x {answers} answers, {'10% noise' if noise else 'rules only'}"
                 points.append({"table": table, **json.loads(done.stdout)})
-                print(
-                    "{table:<28}{subjects:>7} subjects {distinct:>6} distinct {solve:6.1f} + {certificate:.1f} s "
-                    "{memory:5.2f} GB  gap {gap:.1e}".format(**points[-1]),
-                    flush=True,
-                )
+                print(_LINE.format(**points[-1]), flush=True)
     chart(points).save(_CHART)
 
 
