@@ -149,3 +149,17 @@ def test_what_is_no_table_is_one_clear_line(triples, options, message):
     with pytest.raises(MarginError) as caught:
         from_triples(triples, **options)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("features", "answers", "message"),
+    [
+        (np.array([[1j]]), 2, "features must be real numbers, got complex128"),
+        (np.ones((1, 0)), 2, "the features have no columns; give at least one"),
+        (np.ones((1, 1)), 2.5, "the number of answers must be whole, got 2.5"),
+        (np.ones((1, 1)), float("nan"), "the number of answers must be whole, got nan"),
+    ],
+)
+def test_what_is_no_number_is_one_clear_line(features, answers, message):
+    with pytest.raises(MarginError, match=f"^{message}$"):
+        MarginProblem(features=features, labels=np.array([0]), answers=answers)

@@ -220,6 +220,16 @@ def test_scaling_the_features_divides_the_value(name, norm, scale):
 
 
 @pytest.mark.parametrize("norm", NORMS)
+def test_one_long_row_does_not_hold_up_the_short_ones(norm):
+    features = sp.csr_array(np.diag([1.0, 100.0, 0.01]))
+    proven(
+        MarginProblem(features=features, labels=np.arange(3), answers=3, norm=norm),
+        1e-4,
+        iteration_limit=2000,
+    )
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_penalty_beyond_every_multiplier_is_a_hard_margin(norm):
     problem = from_triples(table(52), norm=norm)
     solution, proof = proven(problem)
@@ -309,18 +319,39 @@ def test_threads_share_the_work_and_change_nothing(fixed, norm, monkeypatch):
         np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize("piece", [1, 30], ids=["rows", "pieces"])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ["table", "contradictory"])
-def test_logits_that_are_made_piece_by_piece_change_nothing(name, norm, piece, monkeypatch):
+def test_logits_that_are_made_piece_by_piece_change_nothing(name, norm, monkeypatch):
     problem = replace(FIXED[name], norm=norm)
     _, proof = proven(problem, 1e-4)
     monkeypatch.setattr(splitting, "_STREAM", 0)
-    monkeypatch.setattr(logits, "_PIECE", piece)
+    monkeypatch.setattr(logits, "_PIECE", 3 * problem.answers)
     (one, same), other = proven(problem, 1e-2), solve(problem, 1e-2)
     assert overlap(proof, same)
     for left, right in zip(parts(one), parts(other), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("stretch", [1.0, 30.0])
+def test_leaps_solve_a_linear_map_that_plain_steps_hardly_move(stretch):
+    rng = np.random.default_rng(0)
+    scale, target = np.linspace(1.0, stretch, 4), rng.normal(size=4)
+    q = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    matrix = (q * np.linspace(-0.5, 0.98, 4)) @ q.T * scale / scale[:, None]
+    anderson, leaped, plain = Anderson(scale), np.zeros(4), np.zeros(4)
+    for _ in range(8):  # four directions, and a few for rounding
+        leaped = anderson.leap(leaped, target + matrix @ (leaped - target))
+        plain = target + matrix @ (plain - target)
+    errors = [np.linalg.norm(scale * (x - target)) / np.linalg.norm(scale * target) for x in (leaped, plain)]
+    assert errors[0] < 1e-8
+    assert errors[1] > 0.05
+
+
+def test_a_leap_that_went_wrong_is_taken_back():
+    anderson = Anderson(np.ones(2))
+    first = anderson.leap(np.zeros(2), np.array([1.0, 0.0])).copy()
+    back = anderson.leap(np.array([50.0, 0.0]), np.array([50.0, 7.0]))
+    np.testing.assert_array_equal(back, first)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -39,7 +39,12 @@ class MarginProblem:
     """Cost of missing one constraint by one; infinite is the hard margin."""
 
     def __post_init__(self) -> None:
-        features = sp.csr_array(self.features).astype(np.float64)
+        features = sp.csr_array(self.features)
+        if not (np.issubdtype(features.dtype, np.number) or features.dtype == bool) or np.iscomplexobj(
+            features
+        ):
+            raise MarginError(f"features must be real numbers, got {features.dtype}")
+        features = features.astype(np.float64)
         features.sum_duplicates()
         features.eliminate_zeros()
         labels = np.asarray(self.labels)
@@ -55,6 +60,10 @@ class MarginProblem:
         if not np.isfinite(features.data).all():
             row = np.searchsorted(features.indptr, np.argmin(np.isfinite(features.data)), side="right") - 1
             raise MarginError(f"the features of example {row} are not finite; every feature must be a number")
+        if features.shape[1] == 0:
+            raise MarginError("the features have no columns; give at least one")
+        if not isinstance(self.answers, int | np.integer):
+            raise MarginError(f"the number of answers must be whole, got {self.answers}")
         if self.answers < 2:
             raise MarginError(f"a margin needs at least two answers, got {self.answers}")
         if not np.issubdtype(labels.dtype, np.integer):

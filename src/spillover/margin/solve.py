@@ -91,8 +91,9 @@ def solve(
 
 def _in_its_own_unit(problem: MarginProblem) -> tuple[float, MarginProblem]:
     """The problem with features divided by the power of two that makes rows about as long as a triple's."""
-    length = np.sqrt((problem.features.data**2).sum() / (2 * problem.examples))
-    unit = float(2.0 ** np.rint(np.log2(length))) if length > 0 else 1.0
+    squares = (problem.features**2).sum(axis=1)
+    squares = squares[squares > 0]  # the geometric mean: one long row must not decide
+    unit = float(np.exp2(np.rint(np.log2(squares / 2).mean() / 2))) if squares.size else 1.0
     penalty = problem.penalty * unit ** _degree(problem)
     return unit, replace(problem, features=problem.features / unit, penalty=penalty)
 

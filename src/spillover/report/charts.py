@@ -59,7 +59,7 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
     )
     panels = alt.layer(bar, tick).properties(width=370, height=190)
     column = alt.Column("phase:N", title=None, sort="descending", header=alt.Header(labelFontWeight="bold"))
-    return _dressed(panels.facet(column=column, spacing=28), "Rank of the right answer before and after")
+    return dressed(panels.facet(column=column, spacing=28), "Rank of the right answer before and after")
 
 
 def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
@@ -126,7 +126,7 @@ def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
         )
     )
     chart = alt.layer(heat, outline, label).properties(width={"step": step}, height={"step": 34})
-    return _dressed(chart, "What each group is answered after fine-tuning")
+    return dressed(chart, "What each group is answered after fine-tuning")
 
 
 def loss_chart(rows: Sequence[Row]) -> Chart:
@@ -164,10 +164,10 @@ def loss_chart(rows: Sequence[Row]) -> Chart:
         )
         .properties(width=780, height=210)
     )
-    return _dressed(chart, "Training loss")
+    return dressed(chart, "Training loss")
 
 
-def _dressed(chart: Any, description: str) -> Chart:
+def dressed(chart: Any, description: str) -> Chart:
     """One look for all: white, readable, little ink."""
     return (
         chart.properties(background="white", description=description, padding=6)

@@ -79,7 +79,7 @@ def render(views: Sequence[RunView]) -> str:
     environment.filters.update({function.__name__: function for function in _FILTERS})
     environment.filters["chart"] = chart_json
     environment.globals["interval"] = verdict.interval
-    script = _script()
+    script = drawing_script()
     return environment.get_template("page.html.j2").render(
         sections=[section(view, number) for number, view in enumerate(views, 1)],
         kinds=_KINDS,
@@ -87,7 +87,7 @@ def render(views: Sequence[RunView]) -> str:
         tints=charts.TINTS,
         null=charts.NULL,
         script=Markup(script),  # noqa: S704 - our own code, nothing from the data
-        policy=_hash(script),
+        policy=policy_of(script),
     )
 
 
@@ -227,7 +227,7 @@ def chart_json(chart: charts.Chart) -> Markup:
 
 
 @cache
-def _script() -> str:
+def drawing_script() -> str:
     """Vega, Vega-Lite, Vega-Embed and the few lines that draw, as one script."""
     import vl_convert
 
@@ -235,7 +235,8 @@ def _script() -> str:
     return vl_convert.javascript_bundle(_DRAW, vl_version=version)
 
 
-def _hash(script: str) -> str:
+def policy_of(script: str) -> str:
+    """The source expression by which a Content-Security-Policy allows this script and no other."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"'sha256-{digest}'"
 

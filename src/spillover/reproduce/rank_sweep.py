@@ -8,7 +8,7 @@ import numpy as np
 
 from spillover.report.charts import Chart
 from spillover.reproduce.figure import Check, Figure, Findings, along, over_seeds, spread
-from spillover.reproduce.style import data, span, titled
+from spillover.reproduce.style import data, log_scale, span, titled
 from spillover.runs.stats import mean_interval
 from spillover.symbolic.experiment import Experiment, reference
 from spillover.symbolic.train import History
@@ -84,12 +84,10 @@ def _chart(settings: Settings, history: History) -> Chart:
             for rank, values_S in zip(settings.ranks, values_GS, strict=True)
         ]
         x = alt.X("d_h:O", title="d_h, columns of W_O and W_V", axis=alt.Axis(labelAngle=0))
-        scale = (
-            alt.Scale(domain=[0, 1])
-            if name == "accuracy"
-            else alt.Scale(type="log", domain=span(means, name))
-        )
-        y = alt.Y(f"{name}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
+        scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(tickCount=5)
+        if name == "loss":
+            scale, axis = log_scale(*span(means, name))
+        y = alt.Y(f"{name}:Q", title=title, scale=scale, axis=axis)
         line = alt.Chart(data(means)).mark_line(color="#0072b2", strokeWidth=2).encode(x=x, y=y)
         dots = (
             alt.Chart(data(points))

@@ -21,9 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from spillover.errors import RunError
-from spillover.report.page import _hash as policy_of
-from spillover.report.page import _script as drawing_script
-from spillover.report.page import chart_json
+from spillover.report.page import chart_json, drawing_script, policy_of
 from spillover.reproduce.figure import Figure, Progress, Reproduction, Row, along, run
 from spillover.reproduce.summary import summary
 from spillover.runs import environment, files

@@ -6,12 +6,23 @@ from typing import Any
 
 import altair as alt
 
-from spillover.report.charts import COLOURS, NULL, Chart
-from spillover.report.charts import _dressed as dressed
+from spillover.report.charts import COLOURS, NULL, Chart, dressed
 from spillover.reproduce.figure import Row
 from spillover.runs.files import jsonable
 
-__all__ = ["INK", "MODELS", "NULL", "SCALE", "curves", "data", "guessing", "legend", "span", "titled"]
+__all__ = [
+    "INK",
+    "MODELS",
+    "NULL",
+    "SCALE",
+    "curves",
+    "data",
+    "guessing",
+    "legend",
+    "log_scale",
+    "span",
+    "titled",
+]
 
 MODELS = {"factorized": COLOURS["causal"], "merged": COLOURS["spurious"]}
 """Colour of each model."""
@@ -44,6 +55,13 @@ def titled(chart: Any, title: str, subtitle: str) -> Chart:
     return dressed(chart.properties(title=text), f"{title}. {subtitle}")
 
 
+def log_scale(low: float, high: float) -> tuple[alt.Scale, alt.Axis]:
+    """A logarithmic scale, and an axis with lines at the powers of ten only."""
+    low = max(low, _TINY)
+    decades = [10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1)]
+    return alt.Scale(type="log", domain=[low, high], nice=False), alt.Axis(values=decades, format="~g")
+
+
 def curves(
     rows: Sequence[Row],
     *,
@@ -57,14 +75,10 @@ def curves(
 ) -> alt.LayerChart | alt.FacetChart:
     """Means as lines, least to most over the seeds as bands; the fields of `over_seeds`.
 
-    A logarithmic axis has lines at the powers of ten only. `y_domain` makes panels alike.
+    `y_domain` makes panels alike.
     """
-    low, high = y_domain or (min(row[f"{y}_least"] for row in rows), max(row[f"{y}_most"] for row in rows))
     if log:
-        low = max(low, _TINY)
-        scale = alt.Scale(type="log", domain=[low, high], nice=y_domain is None)
-        decades = [10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1)]
-        axis = alt.Axis(values=decades, format="~g")
+        scale, axis = log_scale(*(y_domain or span(rows, y)))
     else:
         scale = alt.Scale(domain=list(y_domain), zero=False, nice=False) if y_domain else alt.Scale()
         axis = alt.Axis(tickCount=6)

@@ -16,6 +16,8 @@ PACKAGES = (
     "accelerate",
     "numpy",
     "scipy",
+    "altair",
+    "vl-convert-python",
     "duckdb",
 )
 """Distributions whose versions a manifest records."""
