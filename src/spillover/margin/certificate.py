@@ -25,17 +25,13 @@ class Certificate:
     """Two bounds on the optimum of a problem, and how far the unscaled points were from their constraints."""
 
     objective: float
-    """Upper bound: the value at W scaled by its smallest margin (soft margin: at W); infinite if that is
-    not positive.
-    """
+    """Upper bound: the value at W (hard margin: W over its smallest margin; infinite if that is not > 0)."""
     lower_bound: float
     """The dual value at λ scaled until it is feasible."""
     smallest_margin: float
     """min over examples and alternatives of ⟨w_y − w_a, x⟩, before scaling."""
     worst_violation: float
-    """max(0, 1 − smallest margin): how far W itself misses a constraint (soft margin: what the penalty pays
-    for).
-    """
+    """max(0, 1 − smallest margin): how far W itself misses a constraint."""
     dual_norm: float
     """‖Σ λ A‖_op (nuclear) or ‖Σ λ A‖_F (Frobenius), before scaling."""
 
@@ -58,8 +54,7 @@ def certificate(problem: MarginProblem, solution: Solution) -> Certificate:
         norm = _norm(problem, solution)
         total, dual_norm = _dual(problem, solution)
     if problem.hard:
-        power = 1 if problem.norm == "nuclear" else 2
-        objective = norm / smallest**power if smallest > 0 else np.inf
+        objective = norm / smallest**problem.degree if smallest > 0 else np.inf
     else:
         objective = norm + problem.penalty * missed
     return Certificate(

@@ -96,9 +96,7 @@ def _identical_columns(problem: MarginProblem) -> np.ndarray:
 def _same_surroundings(
     problem: MarginProblem, leader: np.ndarray, rows: np.ndarray, around: np.ndarray
 ) -> bool:
-    """Whether each column's examples are its leader's with itself in the leader's place: no trust in the
-    hash.
-    """
+    """Whether each column's examples are its leader's, itself in the leader's place: no trust in the hash."""
     x = problem.features
     used = np.bincount(x.indices, minlength=problem.columns)
     if not np.array_equal(used, used[leader]):

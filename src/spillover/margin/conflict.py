@@ -1,4 +1,4 @@
-"""Examples that no W can tell apart: found, reduced to the fewest, and named.
+"""Examples that no W can tell apart: found, reduced until none can be left out, and named.
 
 A hard margin cannot be kept exactly when some multipliers λ ≥ 0, not all zero, have Σ λ A = 0 (Farkas). A
 vertex of the polyhedron {λ ≥ 0, Σ λ = 1, Σ λ A = 0} is a conflict of which no constraint can be left out
@@ -50,9 +50,8 @@ def refuse_conflict(problem: MarginProblem, multipliers: sp.csr_array, multiplie
     example, alternative, label, weight = example[kept], alternative[kept], label[kept], weight[kept]
     count = example.size
     matrix = _matrix(problem, example, alternative, label)
-    sum_to_one: Any = sp.vstack(
-        [matrix, sp.csr_array(np.ones((1, count)))]
-    )  # linprog's stubs know dense ones only
+    # linprog's stubs know dense matrices only
+    sum_to_one: Any = sp.vstack([matrix, sp.csr_array(np.ones((1, count)))])
     heaviest = np.zeros(count)
     heaviest[np.argmax(weight)] = -1.0
     found = linprog(

@@ -76,8 +76,7 @@ class Logits:
 
 
 class StreamedLogits:
-    """The state as a point on the graph and sparse multipliers; logits are made a piece at a time and
-    dropped.
+    """The state as a point on the graph and sparse multipliers; logits are made and dropped piece by piece.
 
     That needs a step without relaxation: then b is the logits of the last w plus u.
     """
@@ -155,6 +154,8 @@ class StreamedLogits:
 
     def missed(self) -> tuple[float, float]:
         """What a soft margin pays for the last point on the graph, and for z."""
+        if self._margins.hard:
+            return 0.0, 0.0
         paid = (self._margins.missed(self._logits(i), rows) for i, rows in enumerate(self._rows))
         return sum(paid), self._missed_z
 
@@ -166,13 +167,13 @@ class _Margins:
     """The margins of given logits, and what missing them costs."""
 
     def __init__(self, problem: MarginProblem, reduced: Collapsed | Symmetric) -> None:
-        self._penalty = problem.penalty
+        self.hard, self._penalty = problem.hard, problem.penalty
         self._labels, self._copies_n = reduced.labels, reduced.copies_n
         self._copies_na, self._weights_n1 = reduced.copies_na, reduced.weights_n1
 
     def cap_n1(self, rho: float, rows: slice) -> np.ndarray | None:
         """The largest displacement that the penalty allows an example; None on a hard margin."""
-        if np.isinf(self._penalty):
+        if self.hard:
             return None
         return self._penalty * self._copies_n[rows, None] / (rho * self._weights_n1[rows])
 
@@ -181,7 +182,7 @@ class _Margins:
 
     def missed(self, logits: np.ndarray, rows: slice) -> float:
         """Penalty times Σ max(0, 1 − margin) over all constraints; 0 on a hard margin."""
-        if np.isinf(self._penalty):
+        if self.hard:
             return 0.0
         short = np.maximum(1 - self._of(logits, rows), 0)
         short *= self._copies(rows)

@@ -32,9 +32,7 @@ def shrink(w: np.ndarray, step: float, pool: Executor | None = None) -> np.ndarr
 
 
 def norm_value(w: np.ndarray, norm: Norm) -> float:
-    """‖W‖_* or ½‖W‖_F², by the smaller Gram matrix (a singular value below 1e-8 of the largest may be
-    lost).
-    """
+    """‖W‖_* or ½‖W‖_F², by the smaller Gram matrix: singular values below 1e-8 of the largest may be lost."""
     if norm == "frobenius":
         return float(0.5 * np.vdot(w, w))
     gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T

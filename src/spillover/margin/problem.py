@@ -91,14 +91,18 @@ class MarginProblem:
         return int(self.features.shape[1])
 
     @property
+    def degree(self) -> int:
+        """By which power of W the minimized norm grows: 1 for ‖W‖_*, 2 for ½‖W‖_F²."""
+        return 1 if self.norm == "nuclear" else 2
+
+    @property
     def hard(self) -> bool:
         """Whether every constraint must hold."""
         return bool(np.isinf(self.penalty))
 
 
 def from_triples(triples: Sequence[tuple[Any, Any, Any]], **options: Any) -> "MarginProblem":
-    """The problem of a table of (subject, relation, answer): triple (s, r, a) has features e_s + e_r and
-    label a.
+    """The problem of a table: triple (subject s, relation r, answer a) has features e_s + e_r and label a.
 
     Columns are the subjects, then the relations, and rows the answers, each in the order of first
     appearance. `options` are those of `MarginProblem` besides its arrays.

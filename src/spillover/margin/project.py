@@ -11,8 +11,7 @@ _CLOSE = 1e-9  # error of τ that is left for the next call
 
 
 class LogitProjection:
-    """Proximal step of the margin constraints on rows of logits v, in the metric of the alternatives'
-    `copies`.
+    """Proximal step of the margin constraints on rows of logits v, in the metric of `copies`.
 
     Row by row it minimizes ½(z_y − v_y)² + ½ Σ_a m_a (z_a − v_a)² + Σ_a c m_a max(0, 1 − z_y + z_a), where
     m_a counts the alternatives that entry a stands for and c is the `cap` (infinite: z_y ≥ z_a + 1 must

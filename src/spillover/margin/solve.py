@@ -58,8 +58,8 @@ def solve(
             now = Progress(
                 iterations=splitting.iterations,
                 seconds=time.perf_counter() - started,
-                objective=splitting.objective / unit ** _degree(problem),
-                lower_bound=splitting.lower_bound / unit ** _degree(problem),
+                objective=splitting.objective / unit**problem.degree,
+                lower_bound=splitting.lower_bound / unit**problem.degree,
             )
             if progress is not None:
                 progress(now)
@@ -81,7 +81,7 @@ def solve(
     return Solution(
         columns=columns / unit,
         column_of=column_of,
-        multipliers=sp.csr_array(multipliers / unit ** _degree(problem)),
+        multipliers=sp.csr_array(multipliers / unit**problem.degree),
         multipliers_of=multipliers_of,
         status=status,
         iterations=splitting.iterations,
@@ -94,10 +94,7 @@ def _in_its_own_unit(problem: MarginProblem) -> tuple[float, MarginProblem]:
     squares = (problem.features**2).sum(axis=1)
     squares = squares[squares > 0]  # the geometric mean: one long row must not decide
     unit = float(np.exp2(np.rint(np.log2(squares / 2).mean() / 2))) if squares.size else 1.0
-    penalty = problem.penalty * unit ** _degree(problem)
+    if unit == 1.0:
+        return unit, problem
+    penalty = problem.penalty * unit**problem.degree
     return unit, replace(problem, features=problem.features / unit, penalty=penalty)
-
-
-def _degree(problem: MarginProblem) -> int:
-    """By which power of W the norm grows."""
-    return 1 if problem.norm == "nuclear" else 2

@@ -23,7 +23,7 @@ _BALANCE = np.log(2.0)  # how far the balance of the two sides moves at once, at
 _SPACING = 1.5  # ratio of the rounds between two moves
 _TINY = 5_000  # unknowns and logits for which a leap costs next to nothing
 _REMEMBERED = 2_000_000  # unknowns and logits up to which the past is kept to leap from: 320 MB
-_STREAM = 30_000_000
+_STREAM = 30_000_000  # logits beyond which they are not held whole: 240 MB
 
 
 class Splitting:
@@ -111,11 +111,10 @@ class Splitting:
         smallest = self._logits.smallest_margin()
         if smallest <= 0:
             return np.inf, 1.0
-        return value / smallest ** (1 if self._problem.norm == "nuclear" else 2), 1 / smallest
+        return value / smallest**self._problem.degree, 1 / smallest
 
     def _rebalance(self) -> None:
-        """Raise ρ where the primal point lags, lower it where the dual does; the multipliers stay as they
-        are.
+        """Raise ρ where the primal point lags, lower it where the dual does; the multipliers stay.
 
         Ever more seldom, for each change disturbs the rounds that follow.
         """

@@ -172,9 +172,7 @@ def interchangeable(inner: Collapsed) -> "Symmetric | None":
 
 
 def _find_classes(inner: Collapsed) -> _Classes | None:
-    """Components without the hubs, and their classes by color refinement (a proposal: it is verified
-    later).
-    """
+    """Components without the hubs, and their classes by color refinement: a proposal, verified later."""
     x, labels = inner.features, inner.labels
     examples, columns = x.shape
     answers = inner.shape[1]

@@ -1,6 +1,4 @@
-"""One thread for the linear algebra library: two inside a small product, waiting for each other, can cost
-fiftyfold.
-"""
+"""One thread for linear algebra: two inside a small product, waiting for each other, can cost fiftyfold."""
 
 from contextlib import AbstractContextManager
 from functools import cache

@@ -69,13 +69,7 @@ def render(views: Sequence[RunView]) -> str:
     """The page as text, one section per run."""
     if not views:
         raise RunError("a report needs at least one run folder; `spillover runs` lists them")
-    environment = Environment(
-        loader=PackageLoader("spillover.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("spillover.report")
     environment.filters.update({function.__name__: function for function in _FILTERS})
     environment.filters["chart"] = chart_json
     environment.globals["interval"] = verdict.interval
@@ -88,6 +82,17 @@ def render(views: Sequence[RunView]) -> str:
         null=charts.NULL,
         script=Markup(script),  # noqa: S704 - our own code, nothing from the data
         policy=policy_of(script),
+    )
+
+
+def templates(package: str) -> Environment:
+    """The templates of a package: everything escaped, nothing undefined."""
+    return Environment(
+        loader=PackageLoader(package, "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

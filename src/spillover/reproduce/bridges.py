@@ -8,7 +8,7 @@ import numpy as np
 
 from spillover.report.charts import Chart
 from spillover.reproduce.figure import Check, Figure, Findings, along, spread
-from spillover.reproduce.style import curves, guessing, legend, span, titled
+from spillover.reproduce.style import held_out_panel, legend, span, titled
 from spillover.symbolic.experiment import Experiment, Setting, Training
 from spillover.symbolic.model import Model
 from spillover.symbolic.task import Task
@@ -97,22 +97,23 @@ def findings(settings: Settings, histories: Sequence[History]) -> Findings:
 
 def _chart(rows: list[dict], guess: float) -> Chart:
     many = sorted({row["bridges"] for row in rows})
-    panels = []
-    for model in _MODELS:
-        lines = curves(
+    colour = alt.Color(
+        "bridges:O",
+        scale=alt.Scale(domain=many, range=[_COLOURS[i % 6] for i in range(len(many))]),
+        legend=legend("bridges of a group"),
+    )
+    domain = span(rows, "held_out_loss")
+    panels = [
+        held_out_panel(
             [row for row in rows if row["model"] == model],
-            x=alt.X("step:Q", title="training step", axis=alt.Axis(grid=False, tickCount=4)),
-            y="held_out_loss",
-            y_title="held-out loss (nats, log scale)",
-            log=True,
-            y_domain=span(rows, "held_out_loss"),
-            colour=alt.Color(
-                "bridges:O",
-                scale=alt.Scale(domain=many, range=[_COLOURS[i % 6] for i in range(len(many))]),
-                legend=legend("bridges of a group"),
-            ),
+            domain=domain,
+            guess=guess,
+            colour=colour,
+            ticks=4,
+            title=model,
         )
-        panels.append(alt.layer(lines, guessing(guess)).properties(width=310, height=280, title=model))
+        for model in _MODELS
+    ]
     return titled(
         alt.hconcat(*panels, spacing=30),
         "Held-out loss by the number of bridges",

@@ -16,15 +16,14 @@ from typing import Any
 
 import altair as alt
 import vl_convert
-from filelock import FileLock, Timeout
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from spillover.errors import RunError
-from spillover.report.page import chart_json, drawing_script, policy_of
+from spillover.report.page import chart_json, drawing_script, policy_of, templates
 from spillover.reproduce.figure import Figure, Progress, Reproduction, Row, along, run
 from spillover.reproduce.summary import summary
 from spillover.runs import environment, files
+from spillover.runs.lock import foreign, lock
 from spillover.symbolic.experiment import Experiment
 from spillover.symbolic.measure import MEASURES
 from spillover.symbolic.train import History, train
@@ -35,7 +34,7 @@ FORMAT = 1
 FILES = ("chart.html", "chart.svg", "chart.pdf", "table.csv", "result.json")
 """What a finished folder holds, the last written last."""
 
-_STATES, _STATE, _LOCK = "state", "state.safetensors", ".lock"
+_STATES, _STATE = "state", "state.safetensors"
 
 
 def reproduce(
@@ -134,13 +133,7 @@ def save(reproduction: Reproduction, folder: Path) -> dict[str, Any]:
 
 
 def _page(chart: Any, result: dict[str, Any]) -> str:
-    template = Environment(
-        loader=PackageLoader("spillover.reproduce", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("page.html.j2")
+    template = templates("spillover.reproduce").get_template("page.html.j2")
     script = drawing_script()
     return template.render(
         **{name: result[name] for name in ("name", "claim", "checks", "settings")},
@@ -181,31 +174,15 @@ def _finished(folder: Path, figure: Figure, settings: Any) -> dict[str, Any] | N
 @contextmanager
 def _claimed(folder: Path, known: set[str]) -> Iterator[None]:
     """The folder, made and locked; raises `RunError` where it holds anything but the known names."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file; give --out a folder")
-    if folder.is_dir():
-        foreign = sorted(
-            path.name
-            for path in folder.iterdir()
-            if path.name not in {*known, _LOCK} and not path.match(files.TEMPORARY)
-        )
-        if foreign:
-            raise RunError(
-                f"{folder} holds {foreign[0]!r}, which is not of such a run; give --out a new or empty folder"
-            )
-    lock = FileLock(folder / _LOCK, timeout=1.0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
+    others = foreign(folder, known)
+    if others:
         raise RunError(
-            f"{folder} is being written by another process; wait for it, or use another --out"
-        ) from error
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror}; use another --out") from error
+            f"{folder} holds {others[0]!r}, which is not of such a run; give --out a new or empty folder"
+        )
+    held = lock(folder)
     try:
         for leftover in folder.glob(files.TEMPORARY):
             leftover.unlink(missing_ok=True)
         yield
     finally:
-        lock.release()
+        held.release()

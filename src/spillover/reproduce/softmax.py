@@ -8,7 +8,7 @@ import numpy as np
 
 from spillover.report.charts import Chart
 from spillover.reproduce.figure import Check, Figure, Findings, along, spread
-from spillover.reproduce.style import curves, guessing, legend, span, titled
+from spillover.reproduce.style import held_out_panel, legend, span, titled
 from spillover.symbolic.experiment import Experiment, reference
 from spillover.symbolic.train import History
 
@@ -83,30 +83,24 @@ def findings(settings: Settings, histories: Sequence[History]) -> Findings:
 
 def _chart(rows: list[dict], names: list[str], guess: float) -> Chart:
     labels = [name if name == "merged" else f"factorized, {name}" for name in names]
-    panels = []
-    for attention in _ATTENTIONS:
-        lines = curves(
-            [
-                {**row, "model": labels[names.index(row["model"])]}
-                for row in rows
-                if row["attention"] == attention
-            ],
-            x=alt.X("step:Q", title="training step", axis=alt.Axis(grid=False, tickCount=5)),
-            y="held_out_loss",
-            y_title="held-out loss (nats, log scale)",
-            log=True,
-            y_domain=span(rows, "held_out_loss"),
-            colour=alt.Color(
-                "model:N",
-                scale=alt.Scale(domain=labels, range=[*_COLOURS[: len(labels) - 1], _COLOURS[-1]]),
-                legend=legend(None),
-            ),
+    seen = [{**row, "model": labels[names.index(row["model"])]} for row in rows]
+    colour = alt.Color(
+        "model:N",
+        scale=alt.Scale(domain=labels, range=[*_COLOURS[: len(labels) - 1], _COLOURS[-1]]),
+        legend=legend(None),
+    )
+    domain = span(rows, "held_out_loss")
+    panels = [
+        held_out_panel(
+            [row for row in seen if row["attention"] == attention],
+            domain=domain,
+            guess=guess,
+            colour=colour,
+            ticks=5,
+            title=f"{attention} attention",
         )
-        panels.append(
-            alt.layer(lines, guessing(guess)).properties(
-                width=310, height=280, title=f"{attention} attention"
-            )
-        )
+        for attention in _ATTENTIONS
+    ]
     return titled(
         alt.hconcat(*panels, spacing=30),
         "Linear and softmax attention",

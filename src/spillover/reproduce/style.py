@@ -17,7 +17,7 @@ __all__ = [
     "SCALE",
     "curves",
     "data",
-    "guessing",
+    "held_out_panel",
     "legend",
     "log_scale",
     "span",
@@ -110,10 +110,22 @@ def span(rows: Sequence[Row], y: str) -> list[float]:
     return [0.9 * min(row[f"{y}_least"] for row in rows), 1.1 * max(row[f"{y}_most"] for row in rows)]
 
 
-def guessing(height: float) -> alt.Chart:
-    """A dotted line at the loss of an even guess."""
-    return (
-        alt.Chart(data([{"guess": height}]))
+def held_out_panel(
+    rows: Sequence[Row], *, domain: Sequence[float], guess: float, colour: alt.Color, ticks: int, title: str
+) -> alt.LayerChart | alt.FacetChart:
+    """Held-out losses over the steps, on a logarithmic axis, with a dotted line at that of an even guess."""
+    lines = curves(
+        rows,
+        x=alt.X("step:Q", title="training step", axis=alt.Axis(grid=False, tickCount=ticks)),
+        y="held_out_loss",
+        y_title="held-out loss (nats, log scale)",
+        log=True,
+        y_domain=domain,
+        colour=colour,
+    )
+    guessing = (
+        alt.Chart(data([{"guess": guess}]))
         .mark_rule(color=NULL, strokeDash=[1, 3], strokeWidth=1.5)
         .encode(y="guess:Q")
     )
+    return alt.layer(lines, guessing).properties(width=310, height=280, title=title)

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from spillover.errors import RunError, SpilloverError
 from spillover.runs import environment, files
 from spillover.runs.files import hash_file, hash_json, jsonable
+from spillover.runs.lock import LOCK, foreign, lock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,8 +28,7 @@ FORMAT_VERSION = 1
 Status = Literal["running", "incomplete", "failed", "complete", "broken"]
 """running: being written; incomplete: its writer died; failed: stopped with a reason; broken: unreadable."""
 
-_MANIFEST, _LOCK = "manifest.json", ".lock"
-_LOCK_PATIENCE = 1.0  # seconds; a reader holds the lock for an instant to see whether a writer does
+_MANIFEST = "manifest.json"
 _IDENTITY = {
     "command": "the command",
     "arguments": "argument",
@@ -94,23 +94,14 @@ class Run(_Folder):
         """
         folder = Path(folder)
         _refuse_foreign(folder)
-        lock = FileLock(folder / _LOCK, timeout=_LOCK_PATIENCE, thread_local=False)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise RunError(
-                f"{folder} is being written by another process; wait for it, or use another --out"
-            ) from error
-        except OSError as error:
-            raise RunError(f"cannot write to {folder}: {error.strerror}; use another --out") from error
+        held = lock(folder)
         try:
             wanted = {"command": command, "arguments": arguments, "seeds": seeds, "hashes": hashes}
             manifest, resumed = _open_manifest(folder, jsonable(wanted), jsonable(passed))
         except BaseException:
-            lock.release()
+            held.release()
             raise
-        run = cls(folder, manifest, lock, resumed=resumed)
+        run = cls(folder, manifest, held, resumed=resumed)
         if run.complete:
             run.close()
         return run
@@ -197,9 +188,9 @@ def read_run(folder: str | Path) -> RunView:
     folder = Path(folder)
     manifest = _read_manifest(folder)
     status = manifest["status"]
-    if status == "running" and (folder / _LOCK).exists():
+    if status == "running" and (folder / LOCK).exists():
         try:
-            with FileLock(folder / _LOCK, timeout=0, thread_local=False):
+            with FileLock(folder / LOCK, timeout=0, thread_local=False):
                 manifest = _read_manifest(folder)  # again: its writer may have finished in between
                 status = manifest["status"]
                 status = "incomplete" if status == "running" else status
@@ -230,16 +221,10 @@ def _view(folder: Path) -> RunView:
 
 def _refuse_foreign(folder: Path) -> None:
     """Touch nothing in a folder that holds files but no manifest, whoever wrote them."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file; give --out a folder")
-    if not folder.is_dir() or (folder / _MANIFEST).exists():
-        return
-    foreign = sorted(
-        path.name for path in folder.iterdir() if path.name != _LOCK and not path.match(files.TEMPORARY)
-    )
-    if foreign:
+    others = foreign(folder)
+    if others and not (folder / _MANIFEST).exists():
         raise RunError(
-            f"{folder} is not a run: it holds {foreign[0]!r} and no {_MANIFEST}; "
+            f"{folder} is not a run: it holds {others[0]!r} and no {_MANIFEST}; "
             "give --out a new or empty folder"
         )
 
