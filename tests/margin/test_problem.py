@@ -55,6 +55,12 @@ def problem(**changed):
         ({"penalty": 0}, "the penalty must be positive (infinite for a hard margin), got 0"),
         ({"penalty": -1.5}, "the penalty must be positive (infinite for a hard margin), got -1.5"),
         ({"penalty": NAN}, "the penalty must be positive (infinite for a hard margin), got nan"),
+        ({"copies": 0}, "the copies of examples must be positive, one for all or 3, got 0"),
+        (
+            {"copies": [1, NAN, 1]},
+            "the copies of examples must be positive, one for all or 3, got [1, nan, 1]",
+        ),
+        ({"copies": [1, 2]}, "the copies of examples must be positive, one for all or 3, got [1, 2]"),
     ],
 )
 def test_what_is_no_problem_is_one_clear_line(changed, message):

@@ -18,7 +18,7 @@ from spillover.margin import logits, norms, project, splitting
 from spillover.margin.anderson import Anderson
 from spillover.margin.certificate import certificate
 from spillover.margin.closed_form import balanced, balanced_problem
-from spillover.margin.problem import MarginProblem, from_triples
+from spillover.margin.problem import MarginProblem, from_patterns, from_triples
 from spillover.margin.solution import Status
 from spillover.margin.solve import solve
 
@@ -237,6 +237,54 @@ def test_a_penalty_beyond_every_multiplier_is_a_hard_margin(norm):
     (_, same), (_, less) = (proven(replace(problem, penalty=factor * largest)) for factor in (1.5, 0.5))
     assert overlap(proof, same)
     assert less.objective < 0.99 * proof.objective
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("penalty", [np.inf, 0.1])
+def test_copies_are_examples_said_again(norm, penalty):
+    problem = replace(from_triples(table(3)), norm=norm, penalty=penalty)
+    copies = np.random.default_rng(0).integers(1, 4, size=problem.examples)
+    again = np.repeat(np.arange(problem.examples), copies)
+    written_out = replace(problem, features=problem.features[again], labels=problem.labels[again])
+    counted = replace(problem, copies=copies)
+    for reduce in (True, False):
+        solution = solve(counted, 1e-5, reduce=reduce)
+        proof = certificate(counted, solution)
+        assert -1e-9 <= proof.relative_gap <= 1e-5
+        assert overlap(proof, certificate(written_out, solve(written_out, 1e-5, reduce=reduce)))
+
+
+@pytest.mark.parametrize("penalty", [np.inf, 0.1])
+def test_patterns_are_their_subjects(penalty):
+    rng = np.random.default_rng(1)
+    pattern, relation = np.divmod(np.arange(12), 2)
+    answer, subjects = rng.integers(3, size=12) + 3 * relation, rng.integers(1, 9, size=6)
+    counted = from_patterns(
+        pattern, relation, answer, subjects=subjects, relations=2, answers=6, penalty=penalty
+    )
+    each = [
+        (f"{p}-{number}", r, a)
+        for p, r, a in zip(pattern, relation, answer, strict=True)
+        for number in range(subjects[p])
+    ]
+    whole = from_triples(each, answers=6, penalty=penalty)
+    assert overlap(proven(whole, reduce=False)[1], certificate(counted, solve(counted, 1e-5)))
+
+
+@pytest.mark.parametrize("stretch", [1.0, 100.0])
+@pytest.mark.parametrize("penalty", [np.inf, 0.1])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_solution_is_a_start_that_is_there_at_once(norm, penalty, stretch):
+    problem = replace(from_triples(table(5)), norm=norm, penalty=penalty)
+    problem = replace(problem, features=problem.features * stretch)
+    solution = solve(problem, 1e-6)
+    again, _ = proven(problem, 1e-5, start=solution)
+    assert again.iterations <= 20 < solution.iterations
+
+
+def test_a_start_of_another_shape_is_one_clear_line():
+    with pytest.raises(MarginError, match="the solution belongs to another problem"):
+        solve(from_triples(table(5)), start=solve(balanced_problem(3, 1, 2)))
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -48,7 +48,7 @@ def certificate(problem: MarginProblem, solution: Solution) -> Certificate:
     min ½‖W‖_F² it is max Σ λ − ½‖Σ λ A‖_F²; on a soft margin also λ ≤ penalty. Raises `MarginError` where the
     solution does not fit the problem, or holds a number that is not finite or a negative multiplier.
     """
-    _check(problem, solution)
+    check_fits(problem, solution)
     with one_blas_thread():
         smallest, missed = _margins(problem, solution)
         norm = _norm(problem, solution)
@@ -81,7 +81,8 @@ def dual_value(total: float, dual_norm: float, problem: MarginProblem) -> tuple[
     return float(scale * total - 0.5 * (scale * dual_norm) ** 2), scale
 
 
-def _check(problem: MarginProblem, solution: Solution) -> None:
+def check_fits(problem: MarginProblem, solution: Solution) -> None:
+    """Raise `MarginError` for a solution of another problem, or one with numbers that none can have."""
     columns, multipliers = solution.columns, solution.multipliers
     for name, got, wanted in (
         ("columns", columns.shape, (len(columns), problem.answers)),
@@ -108,7 +109,7 @@ def _check(problem: MarginProblem, solution: Solution) -> None:
 
 
 def _margins(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
-    """The smallest margin, and Σ max(0, 1 − margin) over all constraints."""
+    """The smallest margin, and Σ max(0, 1 − margin) over all constraints of all copies."""
     smallest, missed = np.inf, 0.0
     merge = _selection(solution.column_of, len(solution.columns))
     for start in range(0, problem.examples, step := max(1, _CHUNK // problem.answers)):
@@ -119,7 +120,7 @@ def _margins(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
         margins -= margins[row, labels][:, None]
         margins[row, labels] = np.inf
         smallest = min(smallest, float(margins.min()))
-        missed += float(np.maximum(1 - margins, 0).sum())
+        missed += float(problem.copies_N[part] @ np.maximum(1 - margins, 0).sum(axis=1))
     return smallest, missed
 
 
@@ -142,12 +143,13 @@ def _dual(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
         raise MarginError(
             "the solution holds a multiplier at an example's own label, where there is no constraint"
         )
-    total_N = multipliers.sum(axis=1)[row_of]
+    total_N = problem.copies_N * multipliers.sum(axis=1)[row_of]
     right = sp.csr_array(
         (total_N, (np.arange(problem.examples), problem.labels)), shape=(problem.examples, problem.answers)
     )
     at_labels = (problem.features.T @ right).tocsr()
-    summed = (problem.features.T @ _selection(row_of, multipliers.shape[0])).tocsr()
+    copied = sp.diags_array(problem.copies_N) @ _selection(row_of, multipliers.shape[0])
+    summed = (problem.features.T @ copied).tocsr()
     gram = np.zeros((problem.answers, problem.answers))
     for start in range(0, problem.columns, step := max(1, _CHUNK // problem.answers)):
         part = slice(start, start + step)

@@ -18,6 +18,7 @@ from spillover.margin.hashing import equal_rows, group_sums, hash_rows, mix
 from spillover.margin.normal import normal_solver
 from spillover.margin.norms import norm_value, shrink, spectral_norm
 from spillover.margin.problem import MarginProblem, Norm
+from spillover.margin.solution import Solution
 
 
 class Collapsed:
@@ -34,7 +35,7 @@ class Collapsed:
         merged = sp.csr_array(problem.features @ sp.csr_array(selection))
         first_of_N = equal_rows(merged, problem.labels) if reduce else np.arange(problem.examples)
         first, self.row_of_N = np.unique(first_of_N, return_inverse=True)
-        self.copies_n = np.bincount(self.row_of_N).astype(np.float64)
+        self.copies_n = np.bincount(self.row_of_N, weights=problem.copies_N)
         self.features: sp.csr_array = merged[first] @ sp.diags_array(1 / np.sqrt(self.copies_d))
         self.labels = problem.labels[first]
         self.rows = self.labels.size
@@ -67,13 +68,21 @@ class Collapsed:
         """‖G‖_op or ‖G‖_F."""
         return float(np.linalg.norm(g_dA)) if self.norm == "frobenius" else spectral_norm(g_dA)
 
+    def reduced(self, solution: Solution) -> tuple[np.ndarray, sp.csr_array]:
+        """W (d, A) and the multipliers (n, A) of a solution of the whole problem: what `restore` undoes."""
+        first = np.unique(self.column_of_D, return_index=True)[1]
+        w_dA = solution.columns[solution.column_of[first]] * np.sqrt(self.copies_d)[:, None]
+        first = np.unique(self.row_of_N, return_index=True)[1]
+        share = solution.multipliers[solution.multipliers_of[first]]
+        return w_dA, sp.csr_array(sp.diags_array(self.copies_n) @ share)
+
     def restore(self, w_dA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The distinct columns of W (d, A), and which of them each of the D columns is."""
         return w_dA / np.sqrt(self.copies_d)[:, None], self.column_of_D
 
     def restore_dual(self, lambda_nA: sp.csr_array) -> tuple[sp.csr_array, np.ndarray]:
-        """The distinct rows of the multipliers (n, A), and which each of the N examples has: its share of
-        the sum.
+        """The distinct rows of the multipliers (n, A), and which a copy of each of the N examples has: its
+        share of the sum.
         """
         return sp.csr_array(sp.diags_array(1 / self.copies_n) @ lambda_nA), self.row_of_N
 
@@ -84,6 +93,7 @@ def _identical_columns(problem: MarginProblem) -> np.ndarray:
     rows = np.repeat(np.arange(problem.examples), np.diff(x.indptr))
     entries, whole = hash_rows(x)
     whole = whole + mix(problem.labels.astype(np.uint64) + np.uint64(1))
+    whole = whole + mix(mix(problem.copies_N.view(np.uint64)))
     around = mix(mix(whole[rows] - entries) + x.data.view(np.uint64))
     keys = group_sums(mix(around), x.indices, problem.columns)
     _, first, class_of = np.unique(keys, return_index=True, return_inverse=True)
@@ -107,8 +117,9 @@ def _same_surroundings(
     twin = order[start[leader[columns]] + np.arange(x.nnz) - start[columns]]
     if not np.array_equal(x.data[order], x.data[twin]):
         return False
-    if not np.array_equal(problem.labels[rows[order]], problem.labels[rows[twin]]):
-        return False
+    for of_example in (problem.labels, problem.copies_N):
+        if not np.array_equal(of_example[rows[order]], of_example[rows[twin]]):
+            return False
     moved = order != twin
     difference = _without(x, rows, order[moved]) - _without(x, rows, twin[moved])
     return not np.any(difference.data)

@@ -34,6 +34,13 @@ class Logits:
         self.b = reduced.logits(np.zeros(reduced.shape))
         self._u = self._z = self._logits = self.b
 
+    def start(self, w: np.ndarray, multipliers: sp.csr_array, rho: float) -> np.ndarray:
+        """Begin at W and its multipliers (n, A); the adjoint of the weighted u."""
+        u = multipliers.toarray() / (rho * self.weights_na)
+        u[self._label] = -u.sum(axis=1)
+        self.b = self._reduced.logits(w) + u
+        return self._reduced.adjoint(self.weights_na * u)
+
     def project(self, rho: float) -> np.ndarray:
         """Project the state; the adjoint of the weighted 2 z − b, for the step onto the graph."""
         rows = slice(0, len(self.b))

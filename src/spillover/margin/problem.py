@@ -37,6 +37,8 @@ class MarginProblem:
     norm: Norm = "nuclear"
     penalty: float = np.inf
     """Cost of missing one constraint by one; infinite is the hard margin."""
+    copies: np.ndarray | float = 1.0
+    """(N,) or one for all, how many examples each one stands for: a soft margin is paid so many times."""
 
     def __post_init__(self) -> None:
         features = sp.csr_array(self.features)
@@ -77,13 +79,24 @@ class MarginProblem:
             raise MarginError(
                 f"the penalty must be positive (infinite for a hard margin), got {self.penalty}"
             )
+        copies = np.asarray(self.copies, dtype=np.float64)
+        if copies.shape not in ((), labels.shape) or not (np.isfinite(copies) & (copies > 0)).all():
+            raise MarginError(
+                f"the copies of examples must be positive, one for all or {labels.size}, got {self.copies}"
+            )
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "labels", labels.astype(np.intp))
+        object.__setattr__(self, "copies", copies)
 
     @property
     def examples(self) -> int:
         """N."""
         return int(self.labels.size)
+
+    @property
+    def copies_N(self) -> np.ndarray:
+        """(N,)."""
+        return np.broadcast_to(self.copies, self.labels.shape)
 
     @property
     def columns(self) -> int:
@@ -120,3 +133,30 @@ def from_triples(triples: Sequence[tuple[Any, Any, Any]], **options: Any) -> "Ma
     )
     labels = np.array([answers[a] for _, _, a in triples])
     return MarginProblem(features=features, labels=labels, **{"answers": len(answers), **options})
+
+
+def from_patterns(
+    pattern: np.ndarray,
+    relation: np.ndarray,
+    answer: np.ndarray,
+    *,
+    subjects: np.ndarray,
+    relations: int,
+    answers: int,
+    **options: Any,
+) -> "MarginProblem":
+    """The problem of a table whose subjects come in patterns; `subjects` (P,) says how many have each.
+
+    Statement i (in three arrays (N,) of indices) says that subjects of `pattern[i]` have `answer[i]` as
+    their `relation[i]`. This is `from_triples` with the columns of k like subjects already one (see
+    `collapse.py`): column p of W is √k times the column of one subject; the relations' columns follow.
+    """
+    kinds = len(subjects)
+    columns = np.stack([pattern, kinds + relation], axis=1)
+    values = np.stack([1 / np.sqrt(subjects[pattern]), np.ones(len(pattern))], axis=1)
+    features = sp.csr_array(
+        (values.ravel(), columns.ravel(), 2 * np.arange(len(pattern) + 1)),
+        shape=(len(pattern), kinds + relations),
+    )
+    copies = subjects[pattern].astype(np.float64)
+    return MarginProblem(features=features, labels=answer, answers=answers, copies=copies, **options)

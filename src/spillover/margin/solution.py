@@ -46,7 +46,7 @@ class Solution:
     multipliers: sp.csr_array
     """(n, A), the distinct rows of the multipliers λ ≥ 0 of the constraints; zero at the labels."""
     multipliers_of: np.ndarray
-    """(N,), which of them each example has."""
+    """(N,), which of them a copy of each example has."""
     status: Status
     iterations: int
     seconds: float

@@ -15,6 +15,7 @@ from spillover.margin.certificate import dual_value
 from spillover.margin.collapse import Collapsed
 from spillover.margin.logits import Logits, StreamedLogits
 from spillover.margin.problem import MarginProblem
+from spillover.margin.solution import Solution
 from spillover.margin.symmetry import Symmetric
 
 _LOOK = 10  # rounds between two looks at the gap
@@ -33,7 +34,11 @@ class Splitting:
     """
 
     def __init__(
-        self, problem: MarginProblem, reduced: Collapsed | Symmetric, pool: ThreadPoolExecutor
+        self,
+        problem: MarginProblem,
+        reduced: Collapsed | Symmetric,
+        pool: ThreadPoolExecutor,
+        start: Solution | None = None,
     ) -> None:
         self._problem, self._reduced, self._pool = problem, reduced, pool
         size = reduced.rows * problem.answers if isinstance(reduced, Collapsed) else reduced.copies_na.size
@@ -44,6 +49,9 @@ class Splitting:
         self._onto_graph = reduced.normal_solver(self._logits.weights_na)
         self._rho = 1.0 / np.sqrt(reduced.rows)
         self._a = self._v = self._w = np.zeros(reduced.shape)
+        if start is not None and isinstance(reduced, Collapsed) and isinstance(self._logits, Logits):
+            w, multipliers = reduced.reduced(start)
+            self._a = w - self._logits.start(w, multipliers, self._rho)
         self._rounds = 2 if size + self._a.size <= _TINY else 5
         self._leaping: tuple[Anderson, Logits] | None = None
         if isinstance(self._logits, Logits) and size + self._a.size <= _REMEMBERED:
