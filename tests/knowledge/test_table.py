@@ -1,6 +1,7 @@
 """Bare tables: CSV, JSONL and Parquet read alike, and the faults that only one of them has."""
 
 import json
+import os
 from pathlib import Path
 
 import duckdb
@@ -123,3 +124,56 @@ def test_a_parquet_without_the_columns(tmp_path, complaint):
 def test_a_file_that_is_not_parquet(tmp_path, complaint):
     (tmp_path / "t.parquet").write_text("subject,relation,answer")
     assert complaint(tmp_path / "t.parquet").startswith("t.parquet: not readable as Parquet (")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet", "t.yaml"])
+def test_what_is_no_plain_file_is_named_at_once(tmp_path, complaint, name):
+    os.mkfifo(tmp_path / name)
+    assert complaint(tmp_path / name) == f"{name}: cannot be read (not a plain file); give a readable file"
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    assert complaint(tmp_path / name) == f"{name}: cannot be read (Is a directory); give a readable file"
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet", "t.yaml"])
+@pytest.mark.parametrize("content", [b"", b" \n\t\n" * 1_000_000, b"\xef\xbb\xbf\n"])
+def test_a_file_of_nothing_is_empty(tmp_path, complaint, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert complaint(tmp_path / name) == (
+        f"{name}: file is empty; it must hold triples or name a table of them"
+    )
+
+
+TOO_LONG = {
+    "t.csv": ("subject,relation,answer\n", ["a," * 3_000_000, '"a' + '","\n' * 1_500_000]),
+    "t.jsonl": ("\n", ["[" + "1," * 3_000_000]),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LONG)
+def test_a_record_without_end_is_named(tmp_path, complaint, name):
+    start, records = TOO_LONG[name]
+    for record in records:
+        (tmp_path / name).write_text(start + record)
+        assert complaint(tmp_path / name) == (
+            f"{name}:2: record has more than 4,194,304 characters; shorten it or look for a quote left open"
+        )
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc3"])
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_the_line_of_a_byte_that_is_no_text_far_into_a_file(tmp_path, complaint, name, bad):
+    row = (
+        b"\xc3\xa9%d,r,a\n"
+        if name == "t.csv"
+        else b'{"subject": "\xc3\xa9%d", "relation": "r", "answer": "a"}\n'
+    )
+    rows = [
+        b"subject,relation,answer\n" if name == "t.csv" else b"\n",
+        *(row % i for i in range(99_998)),
+        bad,
+    ]
+    (tmp_path / name).write_bytes(b"".join(rows))
+    assert complaint(tmp_path / name) == (
+        f"{name}:100000: byte 0x{bad[0]:02x} is not UTF-8; save the file as UTF-8"
+    )

@@ -39,9 +39,14 @@ def load(name_or_path: str | Path) -> KnowledgeBase:
     """The built-in knowledge base of that name, else the one in the file at that path."""
     if str(name_or_path) in BUILTIN:
         return load_builtin(str(name_or_path))
+    return read_knowledge_base(file_at(name_or_path))
+
+
+def file_at(name_or_path: str | Path) -> Path:
+    """The path, if it is one; raises DataError for what is neither a file nor looks like one."""
     # os.path answers also for what no file can be called
     if Path(name_or_path).suffix.lower() in (*SHEETS, *TABLES) or os.path.exists(name_or_path):  # noqa: PTH110
-        return read_knowledge_base(name_or_path)
+        return Path(name_or_path)
     raise DataError(
         f"{show(str(name_or_path))} is neither a file nor a built-in knowledge base ({listed(BUILTIN)})"
         f"{suggest(str(name_or_path), BUILTIN) or '; give one of these or a path'}"

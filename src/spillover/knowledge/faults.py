@@ -1,7 +1,10 @@
 """What every complaint about a file shares: the place, the value shown short, the suggestion."""
 
+import codecs
 import difflib
+import io
 import reprlib
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,31 +48,63 @@ def suggest(name: str, allowed: Iterable[str]) -> str:
     return f"; did you mean {show(close)}?" if close else ""
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's bytes. Raises DataError where it cannot be read or is empty."""
+def unknown_relation(name: str, known: Iterable[str], where: str, sheet: Path | str) -> str:
+    """The complaint about a relation of the table that the sheet does not name."""
+    known = list(known)
+    return (
+        f"{where}: relation {show(name)} is not in {sheet}, which has {listed(known)}{suggest(name, known)}"
+    )
+
+
+def duplicate(subject: str, relation: str, where: str, first: str) -> str:
+    """The complaint about a triple that stands there twice, first at `first`."""
+    return f"{where}: ({show(subject)}, {show(relation)}) stands already in {first}; remove the duplicate"
+
+
+def contradiction(subject: str, relation: str, answers: tuple[str, str], where: str, first: str) -> str:
+    """That a subject has two answers to one relation: the first of `answers` at `first`, the other here."""
+    return (
+        f"{where}: ({show(subject)}, {show(relation)}) is {show(answers[1])} here but {show(answers[0])} in "
+        f"{first}"
+    )
+
+
+def opened(path: Path) -> io.BufferedReader:
+    """The file, open for its bytes. Raises DataError where it cannot be read or holds only white space."""
     try:
-        data = path.read_bytes()
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # a pipe would keep its reader waiting
+            raise DataError(f"{path}: cannot be read (not a plain file); give a readable file")
+        file = path.open("rb")
+        blocks = iter(lambda: file.read(1 << 20), b"")
+        blank = all(not block.removeprefix(codecs.BOM_UTF8).strip() for block in blocks)
+        file.seek(0)
     except FileNotFoundError:
         near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: file not found{suggest(path.name, near) or '; check the path'}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot be read ({reason}); give a readable file") from None
-    if not data.strip():
+    if blank:
+        file.close()
         raise DataError(f"{path}: file is empty; it must hold triples or name a table of them")
-    return data
+    return file
 
 
 def read_text(path: Path) -> str:
-    """The file's text, which must be UTF-8 (a byte order mark is dropped)."""
-    data = read_bytes(path)
+    """The file's text, which must be UTF-8 (a byte order mark is dropped). Raises DataError as `opened`."""
+    with opened(path) as file:
+        data = file.read()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{place(path, line)}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from None
+        raise DataError(not_utf8(path, error, data.count(b"\n", 0, error.start) + 1)) from None
+
+
+def not_utf8(path: Path, error: UnicodeDecodeError, line: int) -> str:
+    """The complaint about a byte that is no text."""
+    byte = error.object[error.start]
+    return f"{place(path, line)}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
 
 
 def clean(cell: str, what: str, where: str) -> str:

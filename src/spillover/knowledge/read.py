@@ -3,31 +3,74 @@
 Every fault is a DataError of one line that names file, line and what mends it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from spillover.errors import DataError
-from spillover.knowledge.faults import listed, place, read_bytes, read_text, show, suggest
+from spillover.knowledge.faults import (
+    contradiction,
+    duplicate,
+    listed,
+    opened,
+    place,
+    read_text,
+    show,
+    suggest,
+    unknown_relation,
+)
+from spillover.knowledge.patterns import Patterns, read_patterns
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
-from spillover.knowledge.sheet import SUBJECT, Sheet, check_prompt, parse_sheet
+from spillover.knowledge.sheet import SUBJECT, check_prompt, parse_sheet
 from spillover.knowledge.table import TABLES, read_table
 
 SHEETS = (".yaml", ".yml")
 """Suffixes of files that name relations, rules and a table."""
 
 
-def read_knowledge_base(path: str | Path) -> KnowledgeBase:
-    """The knowledge base that a YAML describes, or that a bare table of triples holds.
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """A knowledge base without its triples: what is asked, which rules run through it, where its table is."""
 
-    A bare table has no rules, and asks each relation by its name: `lives_in` as "{subject} lives in".
-    """
+    name: str
+    rules: tuple[Rule, ...]
+    table: Path
+    relations: Mapping[str, Relation] | None
+    """None for a bare table, which may have any."""
+    sheet: Path
+    """The YAML, or the bare table itself."""
+    where: Callable[..., str]
+    """File and line of an entry of the YAML, such as `where("rules", 0, "fact")`."""
+
+
+def described(path: str | Path) -> Described:
+    """What a YAML says of its table, or nothing of a bare table. The table itself is not opened."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in SHEETS:
-        return _described(path)
+        sheet = parse_sheet(read_text(path), path)
+        if not sheet.triples:
+            raise DataError(
+                f"{path}: key 'triples' is missing; name the table of triples, such as people.csv"
+            )
+        return Described(
+            name=sheet.name or path.stem,
+            rules=sheet.rules,
+            table=path.parent / sheet.triples,
+            relations=sheet.relations,
+            sheet=path,
+            where=sheet.where,
+        )
     if suffix in TABLES:
-        return _bare(path)
-    read_bytes(path)  # of a file that is not there, say that first
+        return Described(
+            name=path.stem,
+            rules=(),
+            table=path,
+            relations=None,
+            sheet=path,
+            where=lambda *_: str(path),
+        )
+    opened(path).close()  # of a file that is not there, say that first
     allowed = (*SHEETS, *TABLES)
     raise DataError(
         f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(allowed)}"
@@ -35,66 +78,68 @@ def read_knowledge_base(path: str | Path) -> KnowledgeBase:
     )
 
 
-def _described(path: Path) -> KnowledgeBase:
-    sheet = parse_sheet(read_text(path), path)
-    if not sheet.triples:
-        raise DataError(f"{path}: key 'triples' is missing; name the table of triples, such as people.csv")
-    table = path.parent / sheet.triples
-    triples = _checked(table, sheet.relations, path)
-    _check_pairs(sheet, triples)
-    return KnowledgeBase(
-        name=sheet.name or path.stem, triples=triples, relations=sheet.relations, rules=sheet.rules
-    )
+def read_described(found: Described) -> Patterns:
+    """The table's patterns, after the checks that a knowledge base gets; contradictions are let through.
+
+    Raises DataError as `read_patterns`, and for a pair of an answer that its fact never has.
+    """
+    patterns = read_patterns(found.table, found.relations, found.sheet)
+    if any(not set(rule.pairs) <= set(patterns.answers_of(rule.fact)) for rule in found.rules):
+        # read again, because the complaint lists the answers in the table's order
+        _check_pairs(found, (triple for _, triple in read_table(found.table)))
+    return patterns
 
 
-def _bare(path: Path) -> KnowledgeBase:
-    triples = _checked(path)
-    relations = {
-        name: Relation(name=name, prompt=check_prompt(f"{SUBJECT} {name.replace('_', ' ')}", str(path)))
-        for name in dict.fromkeys(triple.relation for triple in triples)
-    }
-    return KnowledgeBase(name=path.stem, triples=triples, relations=relations, rules=())
+def read_knowledge_base(path: str | Path) -> KnowledgeBase:
+    """The knowledge base that a YAML describes, or that a bare table of triples holds.
+
+    A bare table has no rules, and asks each relation by its name: `lives_in` as "{subject} lives in".
+    """
+    found = described(path)
+    triples = _checked(found)
+    _check_pairs(found, triples)
+    relations = found.relations
+    if relations is None:
+        relations = {
+            name: Relation(
+                name=name, prompt=check_prompt(f"{SUBJECT} {name.replace('_', ' ')}", str(found.table))
+            )
+            for name in dict.fromkeys(triple.relation for triple in triples)
+        }
+    return KnowledgeBase(name=found.name, triples=triples, relations=relations, rules=found.rules)
 
 
-def _checked(
-    table: Path, relations: Iterable[str] | None = None, sheet: Path | None = None
-) -> tuple[Triple, ...]:
-    """The table's triples: of known relations (any, if none are named), each answered once."""
+def _checked(found: Described) -> tuple[Triple, ...]:
+    """The table's triples: of known relations, each answered once."""
     seen: dict[tuple[str, str], tuple[int, str]] = {}
     triples = []
-    for line, triple in read_table(table):
-        if relations is not None and triple.relation not in relations:
-            raise DataError(
-                f"{place(table, line)}: relation {show(triple.relation)} is not in {sheet}, which has "
-                f"{listed(relations)}{suggest(triple.relation, relations)}"
-            )
-        first, answer = seen.setdefault((triple.subject, triple.relation), (line, triple.answer))
+    for line, triple in read_table(found.table):
+        subject, relation = triple.subject, triple.relation
+        where = place(found.table, line)
+        if found.relations is not None and relation not in found.relations:
+            raise DataError(unknown_relation(relation, found.relations, where, found.sheet))
+        first, answer = seen.setdefault((subject, relation), (line, triple.answer))
         if first != line:
-            asked = f"({show(triple.subject)}, {show(triple.relation)})"
+            before = place(found.table, first)
             if answer == triple.answer:
-                raise DataError(
-                    f"{place(table, line)}: {asked} stands already in {place(table, first)}; remove the "
-                    "duplicate"
-                )
-            raise DataError(
-                f"{place(table, line)}: {asked} is {show(triple.answer)} here but {show(answer)} in "
-                f"{place(table, first)}; keep one"
-            )
+                raise DataError(duplicate(subject, relation, where, before))
+            both = (answer, triple.answer)
+            raise DataError(f"{contradiction(subject, relation, both, where, before)}; keep one")
         triples.append(triple)
     return tuple(triples)
 
 
-def _check_pairs(sheet: Sheet, triples: Iterable[Triple]) -> None:
+def _check_pairs(found: Described, triples: Iterable[Triple]) -> None:
     """A pair for an answer that the fact never has would silently do nothing."""
-    for number, rule in enumerate(sheet.rules):
-        known = _answers(triples, rule)
+    answers: dict[str, dict[str, None]] = {rule.fact: {} for rule in found.rules}
+    for triple in triples:
+        if triple.relation in answers:
+            answers[triple.relation].setdefault(triple.answer)
+    for number, rule in enumerate(found.rules):
+        known = answers[rule.fact]
         for fact in rule.pairs:
             if fact not in known:
                 raise DataError(
-                    f"{sheet.where('rules', number, 'pairs', fact)}: no triple of {rule.fact} has the answer "
+                    f"{found.where('rules', number, 'pairs', fact)}: no triple of {rule.fact} has the answer "
                     f"{show(fact)} of this pair, only {listed(map(show, known))}{suggest(fact, known)}"
                 )
-
-
-def _answers(triples: Iterable[Triple], rule: Rule) -> dict[str, None]:
-    return dict.fromkeys(triple.answer for triple in triples if triple.relation == rule.fact)

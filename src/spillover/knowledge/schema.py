@@ -49,7 +49,6 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """The rule in one word, for messages."""
         """`fact -> implication`, as messages and tables call the rule."""
         return f"{self.fact} -> {self.implication}"
 

@@ -1,9 +1,11 @@
 """A triples table (CSV, JSONL or Parquet) -> its triples as text, each with its line.
 
 Text tables are read by the standard library, because only it tells on which line a record starts
-where cells hold newlines; DuckDB reads Parquet.
+where cells hold newlines; DuckDB reads Parquet. Never is more than one record held. `patterns.py` reads
+tables that are beyond doubt faster, and leaves all others to this.
 """
 
+import codecs
 import csv
 import glob
 import io
@@ -14,10 +16,22 @@ from pathlib import Path
 import duckdb
 
 from spillover.errors import DataError
-from spillover.knowledge.faults import clean, closest, listed, place, read_bytes, read_text, show, suggest
+from spillover.knowledge.faults import clean, closest, listed, not_utf8, opened, place, show, suggest
 from spillover.knowledge.schema import Triple
 
 COLUMNS = ("subject", "relation", "answer")
+
+LONGEST_RECORD = 1 << 22
+"""Characters a record may hold; more is no table, and is not read into memory to find out."""
+
+OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+"""Settings of DuckDB: extensions that a file name might ask for are neither fetched nor loaded."""
+
+_JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+"""Numbers stay the text they are."""
 
 _Record = tuple[int, Sequence[str]]
 """A line (of Parquet: a row) and its subject, relation and answer as they stand there."""
@@ -48,9 +62,9 @@ def read_table(path: Path) -> Iterator[tuple[int, Triple]]:
 
 def _csv(path: Path) -> Iterator[_Record]:
     records = _csv_records(path)
-    line, header = next(records)
+    line, header = next(records, (1, []))
     header = [name.strip() for name in header]
-    places = _places(header, place(path, line))
+    places = find_columns(header, place(path, line))
     for line, cells in records:
         if len(cells) != len(header):
             raise DataError(
@@ -62,78 +76,124 @@ def _csv(path: Path) -> Iterator[_Record]:
 
 def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Records with the line they start on (the reader's own count is the line they end on)."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    start = 1
-    try:
-        for cells in reader:
-            if cells:
-                yield start, cells
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{place(path, start)}: not readable as CSV ({error}); look for a quote left open"
-        ) from None
+    start, room = 1, LONGEST_RECORD
+
+    def lines(text: io.TextIOWrapper) -> Iterator[str]:
+        nonlocal room
+        while line := text.readline(room + 1):
+            room -= len(line)
+            yield line
+
+    with _text(path, newline="") as text:
+        reader = csv.reader(lines(text), strict=True)
+        try:
+            for cells in reader:
+                if room < 0:
+                    raise DataError(_too_long(path, start))
+                if cells:
+                    yield start, cells
+                start, room = reader.line_num + 1, LONGEST_RECORD
+        except csv.Error as error:
+            if room < 0:
+                raise DataError(_too_long(path, start)) from None
+            raise DataError(
+                f"{place(path, start)}: not readable as CSV ({error}); look for a quote left open"
+            ) from None
+        except UnicodeDecodeError:
+            raise DataError(_where_not_utf8(path)) from None
+
+
+def _text(path: Path, newline: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(opened(path), "utf-8-sig", newline=newline)
+
+
+def _too_long(path: Path, line: int) -> str:
+    return (
+        f"{place(path, line)}: record has more than {LONGEST_RECORD:,} characters; "
+        "shorten it or look for a quote left open"
+    )
+
+
+def _where_not_utf8(path: Path) -> str:
+    """The complaint, found by reading anew: the text layer tells neither line nor place in the file."""
+    decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+    with opened(path) as file:
+        try:
+            while block := file.read(1 << 20):
+                decoder.decode(block)
+                line += block.count(b"\n")
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            return not_utf8(path, error, line + error.object.count(b"\n", 0, error.start))
+    raise DataError(f"{path}: file changed while it was read; read it again")
 
 
 def _jsonl(path: Path) -> Iterator[_Record]:
-    # str.splitlines would also cut at characters that JSON allows inside strings
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
-        if not text.strip():
-            continue
-        where = place(path, line)
-        try:
-            record = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deep")
-            raise DataError(f"{where}: not readable as JSON ({reason}); write one object per line") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: got {show(record)}, a line must be an object like {_example()}")
-        _places(list(record), where)
-        cells = ["" if record[column] is None else record[column] for column in COLUMNS]
-        for column, cell in zip(COLUMNS, cells, strict=True):
-            if not isinstance(cell, str):
-                raise DataError(f"{where}: {column} is {show(cell)}; write text in quotes")
-        yield line, cells
+    try:
+        with _text(path, newline="\n") as text:  # JSON allows the other line ends inside strings
+            lines = iter(lambda: text.readline(LONGEST_RECORD + 1), "")
+            for line, record in enumerate(lines, start=1):
+                if len(record) > LONGEST_RECORD:
+                    raise DataError(_too_long(path, line))
+                if record.strip():
+                    yield line, _json_cells(record, place(path, line))
+    except UnicodeDecodeError:
+        raise DataError(_where_not_utf8(path)) from None
+
+
+def _json_cells(text: str, where: str) -> list[str]:
+    try:
+        record = _JSON.decode(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "nested too deep")
+        raise DataError(f"{where}: not readable as JSON ({reason}); write one object per line") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: got {show(record)}, a line must be an object like {_example()}")
+    find_columns(list(record), where)
+    cells = ["" if record[column] is None else record[column] for column in COLUMNS]
+    for column, cell in zip(COLUMNS, cells, strict=True):
+        if not isinstance(cell, str):
+            raise DataError(f"{where}: {column} is {show(cell)}; write text in quotes")
+    return cells
 
 
 def _parquet(path: Path) -> Iterator[_Record]:
-    read_bytes(path)  # the same complaints about files that are not there or empty
-    # offline and deterministic: extensions that a file name might ask for are neither fetched nor loaded
-    options: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    table = "read_parquet(?, hive_partitioning=false)"
-    name = [glob.escape(str(path.absolute()))]
+    opened(path).close()  # the same complaints about files that are not there or empty
     try:
-        with duckdb.connect(config=options) as connection:
-            described = connection.execute(f"DESCRIBE SELECT * FROM {table}", name).fetchall()  # noqa: S608
-            types = {column: kind for column, kind, *_ in described}
-            _places(list(types), str(path))
-            for column in COLUMNS:
-                if types[column].endswith("]") or types[column].startswith(
-                    ("STRUCT", "MAP", "UNION", "BLOB")
-                ):
-                    raise DataError(f"{path}: column {column!r} holds {types[column]}; write it as text")
-            texts = ", ".join(f"coalesce(CAST({column} AS VARCHAR), '')" for column in COLUMNS)
-            rows = connection.execute(f"SELECT {texts} FROM {table}", name)  # noqa: S608
-            read = 0
+        with duckdb.connect(config=OFFLINE) as connection:
+            rows = connection.execute(*select_parquet(connection, path))
             while batch := rows.fetchmany(10_000):
-                yield from enumerate(batch, start=read + 1)
-                read += len(batch)
+                yield from ((line, cells) for line, *cells in batch)
     except duckdb.Error as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"{path}: not readable as Parquet ({reason}); write the table again") from None
 
 
-def _places(found: list[str], where: str) -> list[int]:
-    """Where the three columns stand among the found ones."""
+def select_parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[str, list[str]]:
+    """A query for the row numbers, from 1 up, and the three columns as text, and its parameters.
+
+    Raises DataError where a column is missing or holds no text, and duckdb.Error.
+    """
+    table = "read_parquet(?, hive_partitioning=false)"
+    name = [glob.escape(str(path.absolute()))]
+    described = connection.execute(f"DESCRIBE SELECT * FROM {table}", name).fetchall()  # noqa: S608
+    types = {column: kind for column, kind, *_ in described}
+    find_columns(list(types), str(path))
+    for column in COLUMNS:
+        if types[column].endswith("]") or types[column].startswith(("STRUCT", "MAP", "UNION", "BLOB")):
+            raise DataError(f"{path}: column {column!r} holds {types[column]}; write it as text")
+    texts = ", ".join(f"coalesce(CAST({column} AS VARCHAR), '') AS {column}" for column in COLUMNS)
+    return f"SELECT row_number() OVER () AS line, {texts} FROM {table}", name  # noqa: S608
+
+
+def find_columns(found: list[str], where: str) -> list[int]:
+    """(3,), where the three columns stand among the found ones. Raises DataError where one is not there."""
     for column in COLUMNS:
         if found.count(column) > 1:
             raise DataError(f"{where}: column {column!r} stands there {found.count(column)} times; keep one")
     missing = [column for column in COLUMNS if column not in found]
     if missing:
-        others = [name for name in found if name not in COLUMNS]
+        others = [name for name in found[:1000] if name not in COLUMNS]
         meant = next(((column, near) for column in missing if (near := closest(column, others))), None)
         hint = (
             "; did you mean {!r} by {!r}?".format(*meant)
