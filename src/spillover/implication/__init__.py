@@ -1,0 +1,1 @@
+"""What a table of facts implies beyond itself: held-out margins, discovery, advice. No torch."""

@@ -1,0 +1,139 @@
+"""A table's max-margin problem, solved and certified, and the margins of what it was never told.
+
+Shapes: P patterns, R relations and A answers of the table; Q queries.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spillover.errors import DataError, InseparableError
+from spillover.implication.queries import Queries
+from spillover.knowledge.patterns import Patterns
+from spillover.margin.certificate import Certificate, certificate
+from spillover.margin.problem import MarginProblem, Norm, from_patterns
+from spillover.margin.solution import Progress, Solution
+from spillover.margin.solve import solve
+
+PENALTY = 1.0
+"""Of the soft margin that contradictions call for. Where one thing is said of a subject it is the hard one:
+no multiplier there exceeds 1, for it would push the subject's own column beyond the dual's norm."""
+
+_TIE = 1e-3  # logits this close are the same answer: what a gap of 1e-4 leaves uncertain
+_ENTRIES, _SIDE = 100_000_000, 10_000  # of W: 0.8 GB, and its smaller side
+_CHUNK = 4_000_000  # logits held at once: 32 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a table's problem is posed and solved."""
+
+    norm: Norm = "nuclear"
+    """`nuclear`: factorized value and output matrices, as language models have; `frobenius`: merged."""
+    penalty: float | None = None
+    """Of a soft margin; None: a hard margin, or `PENALTY` where the table contradicts itself."""
+    tol: float = 1e-4
+    """The relative gap to be reached."""
+    time_limit: float = np.inf
+    """Seconds, after which the best points so far are taken."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fit:
+    """The max-margin solution of a table, and what it is worth."""
+
+    patterns: Patterns
+    problem: MarginProblem
+    solution: Solution
+    certificate: Certificate
+    conflict: tuple[int, ...]
+    """Statements that no W can tell apart, for which the margin is soft; empty on a hard margin."""
+
+    def margins(self, queries: Queries) -> np.ndarray:
+        """(Q,), each right answer's logit minus the largest other one. Training margins are at least 1."""
+        return np.concatenate([np.empty(0), *(part[0] for part in self._chunks(queries))])
+
+    def credits(self, queries: Queries, candidates: np.ndarray) -> np.ndarray:
+        """(Q, C), the share of first place that each candidate (an answer) has: ties share it."""
+        parts = (_first(logits[:, candidates]) for _, logits in self._chunks(queries))
+        return np.concatenate([np.empty((0, candidates.size)), *parts])
+
+    def _chunks(self, queries: Queries):
+        columns, column_of, kinds = (
+            self.solution.columns,
+            self.solution.column_of,
+            len(self.patterns.subjects),
+        )
+        asked = columns[column_of[kinds + queries.relation]]
+        for start in range(0, queries.pattern.size, step := max(1, _CHUNK // self.problem.answers)):
+            pattern, right = queries.pattern[start : start + step], queries.answer[start : start + step]
+            alike = np.sqrt(self.patterns.subjects[pattern])[:, None]
+            logits = columns[column_of[pattern]] / alike + asked
+            row = np.arange(right.size)
+            rival = logits.copy()
+            rival[row, right] = -np.inf
+            yield logits[row, right] - rival.max(axis=1), logits
+
+
+def _first(logits: np.ndarray) -> np.ndarray:
+    tied = logits >= logits.max(axis=1, keepdims=True) - _TIE
+    return tied / tied.sum(axis=1, keepdims=True)
+
+
+def fit(
+    patterns: Patterns,
+    settings: Settings,
+    *,
+    start: Solution | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Solve the table's problem: features e_s + e_r, every other answer an alternative, margins at least 1.
+
+    A table that no W can keep every margin of is solved with a soft margin. `start` is a solution of a
+    table with the same shape that is nearly the same. Raises `DataError` for a table too large for W, and
+    `MarginError` for settings out of range.
+    """
+    _refuse_too_large(patterns)
+    conflict: tuple[int, ...] = ()
+    penalty = np.inf if settings.penalty is None else settings.penalty
+    try:
+        problem = _problem(patterns, settings.norm, penalty)
+        solution = solve(
+            problem, settings.tol, time_limit=settings.time_limit, progress=progress, start=start
+        )
+    except InseparableError as error:
+        conflict = tuple(error.examples)
+        problem = _problem(patterns, settings.norm, PENALTY)
+        solution = solve(
+            problem, settings.tol, time_limit=settings.time_limit, progress=progress, start=start
+        )
+    proof = certificate(problem, solution)
+    return Fit(patterns=patterns, problem=problem, solution=solution, certificate=proof, conflict=conflict)
+
+
+def _problem(patterns: Patterns, norm: Norm, penalty: float) -> MarginProblem:
+    return from_patterns(
+        patterns.pattern,
+        patterns.relation,
+        patterns.answer,
+        subjects=patterns.subjects,
+        relations=len(patterns.relations),
+        answers=len(patterns.answers),
+        norm=norm,
+        penalty=penalty,
+    )
+
+
+def _refuse_too_large(patterns: Patterns) -> None:
+    columns, answers = len(patterns.subjects) + len(patterns.relations), len(patterns.answers)
+    if columns * answers <= _ENTRIES and min(columns, answers) <= _SIDE:
+        return
+    distinct = np.unique(np.stack([patterns.relation, patterns.answer]), axis=1)[0]
+    counts = np.bincount(distinct)
+    most = int(counts.argmax())
+    raise DataError(
+        f"the table has {answers:,} distinct answers and {columns:,} kinds of subjects and relations, and W "
+        f"would be that large; it can have {_ENTRIES:,} entries and {_SIDE:,} on its smaller side; leave out "
+        f"relations whose answers are nearly all different: {patterns.relations[most]!r} has {counts[most]:,}"
+    )

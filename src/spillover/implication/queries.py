@@ -1,0 +1,146 @@
+"""The held-out implications of a table, as queries: who is asked, and what would follow from the rule.
+
+Shapes: P patterns and A answers of the table; G groups of a rule; Q queries, alike subjects asked as one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spillover.knowledge.patterns import Patterns
+from spillover.knowledge.split import Split
+
+UNKNOWN = -1
+"""No answer: the table does not say, or says two things."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Groups:
+    """A rule's groups: the answers of its fact, and what the table shows to follow from each."""
+
+    group: np.ndarray
+    """(G,), the fact's answer b."""
+    implied: np.ndarray
+    """(G,), the implication's answer c; UNKNOWN where bridges are missing or tied."""
+    bridges: np.ndarray
+    """(G,), subjects with the fact b and the implication c."""
+    exceptions: np.ndarray
+    """(G,), subjects with the fact b and another implication than c."""
+    held_out: np.ndarray
+    """(G,), subjects with the fact b and without an implication."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Queries:
+    """What one rule leaves to be asked, and its right answers."""
+
+    relation: int
+    """The implication."""
+    pattern: np.ndarray
+    """(Q,)"""
+    group: np.ndarray
+    """(Q,), the fact's answer b."""
+    answer: np.ndarray
+    """(Q,), the right answer c."""
+    subjects: np.ndarray
+    """(Q,), how many subjects the query stands for."""
+    member: np.ndarray
+    """(Σ subjects,), rows of the patterns' `members`, query after query; empty where these are not known."""
+
+
+def said(patterns: Patterns, relation: int) -> np.ndarray:
+    """(P,), each pattern's answer to the relation; UNKNOWN where it says nothing or contradicts itself."""
+    its = patterns.relation == relation
+    answers = np.full(len(patterns.subjects), UNKNOWN)
+    answers[patterns.pattern[its]] = patterns.answer[its]
+    answers[np.bincount(patterns.pattern[its], minlength=answers.size) > 1] = UNKNOWN
+    return answers
+
+
+def silent(patterns: Patterns, relation: int) -> np.ndarray:
+    """(P,), whether the pattern says nothing about the relation."""
+    return ~np.isin(np.arange(len(patterns.subjects)), patterns.pattern[patterns.relation == relation])
+
+
+def groups(patterns: Patterns, fact: int, implication: int, pairs: Mapping[int, int]) -> Groups:
+    """The groups of the rule from one relation to the other.
+
+    What follows from b is what `pairs` says, else what most of its bridges show; a tie is left open.
+    """
+    facts, shown = said(patterns, fact), said(patterns, implication)
+    weights, both = patterns.subjects, (facts != UNKNOWN) & (shown != UNKNOWN)
+    answers = len(patterns.answers)
+    cells, cell_of = np.unique(facts[both] * answers + shown[both], return_inverse=True)
+    counts = np.bincount(cell_of, weights=weights[both], minlength=cells.size).astype(int)
+    b, c = np.divmod(cells, answers)
+    group = np.unique(facts[facts != UNKNOWN])
+    implied = np.full(group.size, UNKNOWN)
+    for place, answer in enumerate(group):
+        mine = counts * (b == answer)
+        most = np.flatnonzero((mine == mine.max(initial=1)) & (mine > 0))
+        implied[place] = pairs.get(int(answer), c[most[0]] if most.size == 1 else UNKNOWN)
+    place = np.searchsorted(group, b)
+    follows = implied[place] == c
+    lacks = silent(patterns, implication) & (facts != UNKNOWN)
+    return Groups(
+        group=group,
+        implied=implied,
+        bridges=np.bincount(place, weights=counts * follows, minlength=group.size).astype(int),
+        exceptions=np.bincount(place, weights=counts * ~follows, minlength=group.size).astype(int),
+        held_out=np.bincount(
+            np.searchsorted(group, facts[lacks]), weights=weights[lacks], minlength=group.size
+        ).astype(int),
+    )
+
+
+def held_out(patterns: Patterns, fact: int, implication: int, found: Groups) -> Queries:
+    """Every pattern with the fact and without the implication, where the table shows what would follow."""
+    facts = said(patterns, fact)
+    pattern = np.flatnonzero(silent(patterns, implication) & np.isin(facts, found.group[found.implied >= 0]))
+    return Queries(
+        relation=implication,
+        pattern=pattern,
+        group=facts[pattern],
+        answer=found.implied[np.searchsorted(found.group, facts[pattern])],
+        subjects=patterns.subjects[pattern],
+        member=_members(patterns, pattern),
+    )
+
+
+def held_out_by(split: Split, rule: int, patterns: Patterns) -> Queries:
+    """What a split of the table holds out under one of its rules."""
+    relation, answer = _places(patterns.relations), _places(patterns.answers)
+    member, pattern_of = (
+        _places(patterns.members["subject"].to_pylist()),
+        patterns.members["pattern"].to_numpy(),
+    )
+    asked = [one for one in split.held_out if one.rule == rule]
+    member_of = np.array([member[one.subject] for one in asked], dtype=int)
+    rows = np.array([(answer[one.group], answer[one.answer]) for one in asked]).reshape(-1, 2)
+    alike, place, subjects = np.unique(
+        np.column_stack([pattern_of[member_of], rows]), axis=0, return_inverse=True, return_counts=True
+    )
+    return Queries(
+        relation=relation[split.kb.rules[rule].implication],
+        pattern=alike[:, 0],
+        group=alike[:, 1],
+        answer=alike[:, 2],
+        subjects=subjects,
+        member=member_of[np.argsort(place, kind="stable")],
+    )
+
+
+def _members(patterns: Patterns, pattern: np.ndarray) -> np.ndarray:
+    """The subjects of the given patterns, as rows of `members`."""
+    if not patterns.members.num_rows:
+        return np.empty(0, dtype=int)
+    of_pattern = np.argsort(patterns.members["pattern"].to_numpy(), kind="stable")
+    first = np.cumsum(patterns.subjects) - patterns.subjects
+    subjects = patterns.subjects[pattern]
+    nth = np.arange(subjects.sum()) - np.repeat(np.cumsum(subjects) - subjects, subjects)
+    return of_pattern[np.repeat(first[pattern], subjects) + nth]
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(names)}

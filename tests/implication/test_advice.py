@@ -1,0 +1,102 @@
+"""Advice: each option's forecast is that of the changed table, and the smallest that is enough is found."""
+
+import numpy as np
+import pytest
+
+from spillover.implication.advice import UNKNOWN_ANSWER, advise
+from spillover.implication.margins import Settings, fit
+from spillover.implication.queries import groups, held_out
+from spillover.knowledge.patterns import patterns_of
+from spillover.knowledge.schema import Triple
+from tests.implication.tables import grouped
+
+SETTINGS = Settings(tol=1e-5)
+PAIRS = {f"b{i}": f"c{i}" for i in range(5)}
+
+
+def options(table, **wishes):
+    patterns = patterns_of(table)
+    fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
+    before = fit(patterns, SETTINGS)
+    found = groups(patterns, fact, implication, {})
+    return {
+        option.change: option
+        for option in advise(before, fact, implication, found, settings=SETTINGS, **wishes)
+    }
+
+
+def margin(table):
+    """Of the changed table, forecast from scratch."""
+    patterns = patterns_of(table)
+    fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
+    names = patterns.answers
+    pairs = {names.index(b): names.index(c) for b, c in PAIRS.items()}
+    queries = held_out(patterns, fact, implication, groups(patterns, fact, implication, pairs))
+    return np.average(fit(patterns, SETTINGS).margins(queries), weights=queries.subjects)
+
+
+def answered(table, places, answer):
+    """The table with an implication for the given places of every group."""
+    more = [
+        Triple(subject=f"s{i}-{place}", relation="codes_in", answer=answer(i))
+        for i in range(5)
+        for place in places
+    ]
+    return [*table, *more]
+
+
+@pytest.fixture(scope="module")
+def unwanted():
+    return options(grouped(5, 20, 4), wanted=False)
+
+
+def test_counterexamples_follow_the_dose_response(unwanted):
+    steps = {step.per_group: step.margin for step in unwanted["counterexamples"].steps}
+    assert steps[2] == pytest.approx(0.195, abs=1e-3)
+    assert steps[4] == pytest.approx(0.151, abs=1e-3)
+    enough = unwanted["counterexamples"].enough
+    assert (enough.per_group, enough.subjects) == (5, 25)
+    assert enough.margin == pytest.approx(margin(grouped(5, 20, 4, 5)), abs=1e-3)
+    assert steps[enough.per_group - 1] >= 0.1 > enough.margin
+
+
+def test_an_unknown_is_a_new_answer_for_held_out_subjects(unwanted):
+    enough = unwanted["unknowns"].enough
+    table = answered(grouped(5, 20, 4), range(4, 4 + enough.per_group), lambda _: UNKNOWN_ANSWER)
+    assert enough.margin == pytest.approx(margin(table), abs=1e-3)
+    assert enough.margin < 0.1
+
+
+def test_an_option_that_does_not_reach_the_target_says_so(unwanted):
+    fewer = unwanted["fewer bridges"]
+    assert fewer.enough is None
+    assert [step.per_group for step in fewer.steps] == [1, 2, 3]
+    assert fewer.steps[-1].margin == pytest.approx(np.sqrt(1 / 19), abs=2e-3)  # Theorem 2
+
+
+def test_a_wanted_rule_is_told_how_many_bridges_it_needs():
+    found = options(grouped(5, 20, 1), wanted=True, target=0.5)
+    assert list(found) == ["more bridges"]
+    enough = found["more bridges"].enough
+    assert enough is not None
+    assert enough.per_group == 3  # √(4/16)
+    assert enough.margin == pytest.approx(0.5, abs=2e-3)
+
+
+def test_a_target_met_already_needs_one_step_at_most():
+    found = options(grouped(5, 20, 4), wanted=False, target=0.9)
+    assert all(option.enough and option.enough.per_group == 1 for option in found.values())
+
+
+def test_groups_without_enough_subjects_give_what_they_have():
+    table = [
+        one for one in grouped(5, 20, 4) if not one.subject.startswith("s0-") or int(one.subject[3:]) < 6
+    ]
+    first = options(table, wanted=False, target=0.01)["unknowns"].steps
+    by_size = {step.per_group: step.subjects for step in first}
+    assert by_size[1] == 5
+    assert by_size[4] == 4 * 4 + 2
+
+
+def test_every_steps_gap_is_certified(unwanted):
+    assert all(step.relative_gap <= 1e-5 for option in unwanted.values() for step in option.steps)

@@ -1,0 +1,96 @@
+"""Who is asked, and what would be right."""
+
+import numpy as np
+
+from spillover.implication.queries import UNKNOWN, groups, held_out, held_out_by, said, silent
+from spillover.knowledge.builtin import load_builtin
+from spillover.knowledge.patterns import patterns_of
+from spillover.knowledge.split import split
+from tests.implication.tables import grouped, triples
+
+TABLE = triples(
+    ("Al", "lives", "Rome"),
+    ("Al", "codes", "Perl"),
+    ("Bo", "lives", "Rome"),
+    ("Bo", "codes", "Perl"),
+    ("Cy", "lives", "Rome"),
+    ("Cy", "codes", "Rust"),
+    ("Di", "lives", "Rome"),
+    ("Ed", "lives", "Rome"),
+    ("Fa", "lives", "Oslo"),
+    ("Gu", "codes", "Rust"),
+    ("Hi", "lives", "Oslo"),
+    ("Hi", "lives", "Rome"),
+)
+
+
+def world(table=TABLE):
+    patterns = patterns_of(table)
+    return patterns, patterns.relations.index("lives"), patterns.relations.index("codes")
+
+
+def test_groups_count_bridges_exceptions_and_who_is_held_out():
+    patterns, lives, codes = world()
+    found = groups(patterns, lives, codes, {})
+    names = [patterns.answers[b] for b in found.group]
+    assert names == ["Oslo", "Rome"]
+    assert [patterns.answers[c] if c != UNKNOWN else None for c in found.implied] == [None, "Perl"]
+    assert found.bridges.tolist() == [0, 2]
+    assert found.exceptions.tolist() == [0, 1]
+    assert found.held_out.tolist() == [1, 2]
+
+
+def test_a_pair_decides_against_the_bridges():
+    patterns, lives, codes = world()
+    pair = {patterns.answers.index("Rome"): patterns.answers.index("Rust")}
+    found = groups(patterns, lives, codes, pair)
+    assert found.bridges.tolist() == [0, 1]
+    assert found.exceptions.tolist() == [0, 2]
+
+
+def test_a_tie_is_left_open():
+    table = [*TABLE, *triples(("Jo", "lives", "Rome"), ("Jo", "codes", "Rust"))]
+    patterns, lives, codes = world(table)
+    found = groups(patterns, lives, codes, {})
+    assert found.implied.tolist() == [UNKNOWN, UNKNOWN]
+    assert not held_out(patterns, lives, codes, found).pattern.size
+
+
+def test_who_contradicts_himself_says_nothing_and_is_not_asked():
+    patterns, lives, codes = world()
+    hi = patterns.members["pattern"].to_pylist()[patterns.members["subject"].to_pylist().index("Hi")]
+    assert said(patterns, lives)[hi] == UNKNOWN
+    assert not silent(patterns, lives)[hi]
+    queries = held_out(patterns, lives, codes, groups(patterns, lives, codes, {}))
+    asked = [patterns.members["subject"].to_pylist()[row] for row in queries.member]
+    assert asked == ["Di", "Ed"]
+    assert queries.subjects.tolist() == [2]
+
+
+def test_members_are_the_subjects_of_their_query():
+    patterns = patterns_of(grouped(4, 6, 2))
+    fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
+    queries = held_out(patterns, fact, implication, groups(patterns, fact, implication, {}))
+    names, patterns_of_members = (
+        patterns.members["subject"].to_pylist(),
+        patterns.members["pattern"].to_numpy(),
+    )
+    rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
+    assert np.array_equal(patterns_of_members[queries.member], queries.pattern[rows])
+    assert sorted(names[row] for row in queries.member) == sorted(
+        f"s{i}-{place}" for i in range(4) for place in range(2, 6)
+    )
+
+
+def test_a_splits_queries_are_its_held_out_subjects():
+    parts = split(load_builtin("country-code"), 3)
+    patterns = patterns_of(parts.training)
+    queries = held_out_by(parts, 0, patterns)
+    names = patterns.members["subject"].to_pylist()
+    rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
+    told = {
+        (names[member], patterns.answers[queries.group[row]], patterns.answers[queries.answer[row]])
+        for member, row in zip(queries.member, rows, strict=True)
+    }
+    assert told == {(one.subject, one.group, one.answer) for one in parts.held_out}
+    assert len(queries.pattern) == 5
