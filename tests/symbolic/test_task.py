@@ -35,6 +35,16 @@ def test_unequal_groups_and_two_implications_by_hand():
     assert triples_of(task, "held_out_implication") == [(2, 1, 3), (3, 1, 3), (0, 2, 4), (3, 2, 5)]
 
 
+def test_exceptions_are_told_the_other_groups_answers_in_turn():
+    task = Task(groups=3, subjects=5, bridges=4, exceptions=3, noise=0, length=3)
+    told = [answer for _, _, answer in triples_of(task, "bridge_implication")]
+    assert told == [3, 4, 5, 4, 4, 5, 3, 5, 5, 3, 4, 3]
+    assert [answer for _, _, answer in triples_of(task, "held_out_implication")] == [3, 4, 5]
+    assert [answer for _, answer in sorted((s, a) for s, _, a in triples_of(task, "bridge_fact"))] == [
+        group for group in range(3) for _ in range(4)
+    ]
+
+
 def test_the_reference_world_has_the_papers_sizes():
     task = Task()
     sizes = {name: len(tokens) for name, tokens in task.tokens.items()}
@@ -138,6 +148,10 @@ def test_a_seeds_batches_are_its_own_and_repeat():
         ({"subjects": 0}, "subjects of a group must be a whole number of at least 1, got 0"),
         ({"subjects": (4, 4)}, "subjects are given for 2 groups and there are 20"),
         ({"bridges": 5}, "group 0 has 5 bridges and only 4 subjects; take fewer bridges"),
+        (
+            {"exceptions": 2},
+            "group 0 has 1 bridges, of which 2 are to be exceptions; take fewer exceptions",
+        ),
         ({"bridges": -1}, "bridges of a group must be a whole number of at least 0, got -1"),
         ({"bridges": ((1,) * 20,) * 2}, "bridges are given for 2 implications and there are 1"),
         ({"implications": 0}, "implications must be a whole number of at least 1, got 0"),

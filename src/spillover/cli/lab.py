@@ -24,6 +24,7 @@ def symbolic(
     groups: Annotated[int, Parameter(group=_WORLD)] = 20,
     subjects: Annotated[int, Parameter(group=_WORLD)] = 4,
     bridges: Annotated[int, Parameter(group=_WORLD)] = 1,
+    exceptions: Annotated[int, Parameter(group=_WORLD)] = 0,
     noise: Annotated[int, Parameter(group=_WORLD)] = 5,
     length: Annotated[int, Parameter(group=_WORLD)] = 16,
     ov: Annotated[tuple[Literal["factorized", "merged"], ...], _SEVERAL] = ("factorized",),
@@ -48,6 +49,8 @@ def symbolic(
         Subjects of a group.
     bridges
         Subjects of a group whose implication is trained, too; the others' is asked.
+    exceptions
+        Bridges of a group that break the rule: they are told other groups' answers.
     noise
         Kinds of noise token.
     length
@@ -82,6 +85,7 @@ def symbolic(
                 "groups": groups,
                 "subjects": subjects,
                 "bridges": bridges,
+                "exceptions": exceptions,
                 "noise": noise,
                 "length": length,
             },

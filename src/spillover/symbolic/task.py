@@ -44,6 +44,8 @@ class Task:
     """Subjects of every group, or one number for each group."""
     bridges: int | Sequence[int] | Sequence[Sequence[int]] = 1
     """Bridges of every group, or a number for each group, or for each implication such numbers."""
+    exceptions: int = 0
+    """Of every group's bridges, the last ones, that break the rule: they are told other groups' answers."""
     implications: int = 1
     """Relations implied by the fact, each with answers of its own."""
     noise: int = 5
@@ -52,7 +54,7 @@ class Task:
     """T, the tokens of a sequence, EOS included."""
 
     def __post_init__(self) -> None:
-        for name, low in (("groups", 2), ("implications", 1), ("noise", 0), ("length", 3)):
+        for name, low in (("groups", 2), ("exceptions", 0), ("implications", 1), ("noise", 0), ("length", 3)):
             check_whole(name, getattr(self, name), low)
         sizes = self._per_group("subjects", self.subjects, 1)
         given = self.bridges
@@ -68,6 +70,11 @@ class Task:
                 if few > all_:
                     raise LabError(
                         f"group {group} has {few} bridges and only {all_} subjects; take fewer bridges"
+                    )
+                if few < self.exceptions:
+                    raise LabError(
+                        f"group {group} has {few} bridges, of which {self.exceptions} are to be exceptions; "
+                        "take fewer exceptions"
                     )
         if self.length > 3 and self.noise == 0:
             raise LabError(
@@ -183,10 +190,13 @@ def _enumerate(task: Task) -> Triples:
     fact = np.where(is_bridge.any(axis=0), KINDS.index("bridge_fact"), KINDS.index("held_out_fact"))
     implied = np.where(is_bridge, KINDS.index("bridge_implication"), KINDS.index("held_out_implication"))
     relation = np.repeat(np.arange(task.relations), len(group))
+    exception = place - (task.bridge_counts[:, group] - task.exceptions)  # counts from 0 among them
+    breaks = is_bridge & (exception >= 0)
+    shown = (group + breaks * (1 + exception % (task.groups - 1))) % task.groups
     return Triples(
         subject=np.tile(np.arange(len(group)), task.relations),
         relation=relation,
-        answer=relation * task.groups + np.tile(group, task.relations),
+        answer=relation * task.groups + np.concatenate([group, shown.ravel()]),
         kind=np.concatenate([fact, implied.ravel()]),
     )
 
