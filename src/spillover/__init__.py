@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spillover.audit import audit, score
     from spillover.errors import SpilloverError
+    from spillover.forecast import forecast
     from spillover.knowledge.builtin import load as load_knowledge
     from spillover.llm.finetune import FineTuneConfig
     from spillover.report.page import write_report
@@ -21,6 +22,7 @@ __all__ = [
     "FineTuneConfig",
     "SpilloverError",
     "audit",
+    "forecast",
     "list_runs",
     "load_knowledge",
     "read_run",
@@ -32,6 +34,7 @@ _HOMES = {
     "FineTuneConfig": ("spillover.llm.finetune", "FineTuneConfig"),
     "SpilloverError": ("spillover.errors", "SpilloverError"),
     "audit": ("spillover.audit", "audit"),
+    "forecast": ("spillover.forecast", "forecast"),
     "list_runs": ("spillover.runs.record", "list_runs"),
     "load_knowledge": ("spillover.knowledge.builtin", "load"),
     "read_run": ("spillover.runs.record", "read_run"),

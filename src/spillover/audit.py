@@ -1,16 +1,20 @@
-"""The main job: split -> check -> score -> tune -> score -> record -> report."""
+"""The main job: split -> check -> forecast -> score -> tune -> score -> record -> report."""
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from math import nan
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
 
 from spillover.errors import DataError
+from spillover.forecast import forecast
+from spillover.implication.margins import Settings
 from spillover.knowledge.builtin import load as load_knowledge
 from spillover.knowledge.leak import check_no_leak
 from spillover.knowledge.prompts import Query, examples, queries
@@ -21,15 +25,11 @@ from spillover.llm.finetune import FineTuneConfig, finetune
 from spillover.llm.score import score as score_queries
 from spillover.outcome import SCORES, outcome, score_table
 from spillover.report.page import write_report
+from spillover.runs.progress import Progress, silent
 from spillover.runs.record import Run, hash_json, jsonable
 
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
-
 _CHECKPOINTS = "checkpoints"
-
-
-def _silent(stage: str, done: int, steps: int) -> None: ...
+_FORECAST_SECONDS = 60.0
 
 
 def audit(
@@ -42,7 +42,7 @@ def audit(
     keep_model: bool = False,
     out: str | Path | None = None,
     passed: Mapping[str, Any] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Tune a model on a knowledge base and measure what it then says beyond it.
 
@@ -79,6 +79,9 @@ def audit(
         hashes={"data": _data_hash(kb), "model": models.weights_sha256(weights)},
     ) as run:
         if not run.complete:
+            if not run.path("forecast.json").exists():
+                run.write_json("forecast.json", [_forecast(one, progress) for one in splits.values()])
+            forecasts = run.read_json("forecast.json")
             table = _Phases(run)
             for seed, one in splits.items():
                 if not table.has(seed, "after"):
@@ -86,7 +89,8 @@ def audit(
             shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
             seconds = time.monotonic() - started
             about = {"run": str(folder), "seconds": seconds, "model": model, "knowledge_base": kb.name}
-            run.finish(about | outcome(table.scores, kb.rules), seconds)
+            measured = outcome(table.scores, kb.rules)
+            run.finish(about | _with_margins(measured, forecasts), seconds)
         results = run.manifest["results"]
     if not (folder / "report.html").exists():
         write_report([folder], folder / "report.html")
@@ -99,7 +103,7 @@ def score(
     model: str = models.DEFAULT_MODEL,
     tuned: str | None = None,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Score a knowledge base on a model as it is, and on a tuned one (a model or a LoRA folder) if given.
 
@@ -108,7 +112,8 @@ def score(
     """
     started = time.monotonic()
     kb = _knowledge(kb)
-    asked = queries(split(kb, seed))
+    parts = split(kb, seed)
+    asked = queries(parts)
     weights = models.locate(model, log=lambda line: progress(line, 0, 0))
     tables = [
         score_table(asked, _score(*models.load(weights), asked, "score", progress), seed=seed, phase="before")
@@ -120,7 +125,7 @@ def score(
             score_table(asked, _score(*pair, asked, "score tuned", progress), seed=seed, phase="after")
         )
     document = {"model": model, "tuned": tuned, "knowledge_base": kb.name}
-    measured = outcome(pa.concat_tables(tables), kb.rules)
+    measured = _with_margins(outcome(pa.concat_tables(tables), kb.rules), [_forecast(parts, progress)])
     return jsonable(document | {"seconds": time.monotonic() - started} | measured)
 
 
@@ -181,6 +186,23 @@ class _Phases:
         others = [row for row in self.metrics if row["seed"] != seed]
         self.metrics = others + [{"seed": seed, **row} for row in history]
         self.run.write_jsonl("metrics.jsonl", self.metrics)
+
+
+def _forecast(split: Split, progress: Progress) -> dict[str, Any]:
+    """The forecast of what is trained; of a table too large for it, only that it is."""
+    settings = Settings(time_limit=_FORECAST_SECONDS)
+    try:
+        return forecast(split, settings=settings, progress=progress)
+    except DataError as error:
+        return {"rules": [{"margin": {"mean": None}} for _ in split.kb.rules], "notes": [str(error)]}
+
+
+def _with_margins(measured: dict[str, Any], forecasts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The outcome with each rule's mean forecast margin over the seeds, NaN where one is undefined."""
+    for number, rule in enumerate(measured["rules"]):
+        margins = [one["rules"][number]["margin"]["mean"] for one in forecasts]
+        rule["forecast_margin"] = fmean(nan if margin is None else margin for margin in margins)
+    return measured
 
 
 def _knowledge(kb: str | Path | KnowledgeBase) -> KnowledgeBase:

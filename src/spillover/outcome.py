@@ -69,7 +69,7 @@ def score_table(
 
 
 def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
-    """The `facts` and `rules` entries of the audit's JSON document (NaN where undefined).
+    """The `facts` and `rules` entries of the audit's JSON document, less its forecast (NaN where undefined).
 
     Per rule: mean rank and top-1 of the held-out implications before and after tuning, the 95% interval
     of the value after, its mean under permutation of the held-out subjects' groups, and that test's
@@ -125,7 +125,6 @@ def _rule_outcome(scores: pa.Table, rule: Rule, last: str) -> dict[str, Any]:
         "mean_rank": numbers["mean_rank"],
         "top1": numbers["top1"],
         "p_value": numbers["p_value"],
-        "forecast_margin": float("nan"),  # until the forecast is built
     }
 
 

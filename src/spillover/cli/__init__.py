@@ -10,17 +10,25 @@ import sys
 from cyclopts import App, CycloptsError
 
 from spillover import __version__
-from spillover.cli import audits, lab
+from spillover.cli import audits, foresight, lab
 from spillover.errors import SpilloverError
 
 app = App(
     name="spillover",
     version=__version__,
-    help="Measure what fine-tuning teaches a language model beyond its data.",
+    help="Measure and forecast what fine-tuning teaches a language model beyond its data.",
     help_format="plaintext",  # markdown would cost a third of the time of `--help`
     help_on_error=False,
 )
-for _verb in (audits.audit, audits.score, audits.report, audits.runs, lab.symbolic, lab.reproduce):
+for _verb in (
+    audits.audit,
+    foresight.forecast,
+    audits.score,
+    audits.report,
+    audits.runs,
+    lab.symbolic,
+    lab.reproduce,
+):
     app.command(_verb)
 
 

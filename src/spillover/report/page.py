@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from spillover.errors import RunError
-from spillover.report import charts, verdict
+from spillover.report import charts, forecast, verdict
 from spillover.report.scores import Row, Scores
 from spillover.runs import files
 from spillover.runs.record import RunView, read_run
@@ -120,11 +120,24 @@ def section(view: RunView, number: int) -> dict[str, Any]:
         "results": results,
         "rules": rules,
         "learned": scores.learned() if scores else [],
+        "forecast": _forecast(view),
         "loss": charts.loss_chart(metrics) if metrics else None,
         "gaps": gaps,
         "settings": _settings(view.manifest),
         "command": command_line(view.manifest),
     }
+
+
+def _forecast(view: RunView) -> dict[str, Any] | None:
+    """What was forecast before training, for the first seed: a sentence for each rule, and the proof."""
+    try:
+        first, *others = view.read_json("forecast.json")
+    except RunError:
+        return None
+    if "solver" not in first:
+        return {"rules": [], "proof": "; ".join(first["notes"]), "seeds": 1}
+    rules = [{**rule, "sentence": forecast.sentence(rule)} for rule in first["rules"]]
+    return {"rules": rules, "proof": forecast.proof(first["solver"]), "seeds": 1 + len(others)}
 
 
 def _rule(rule: Mapping[str, Any], index: int, scores: Scores | None) -> dict[str, Any]:

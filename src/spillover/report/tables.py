@@ -24,7 +24,7 @@ from spillover.runs.record import RunView
 
 __all__ = ["audit_table", "runs_table", "verdict"]
 
-_HEADINGS = {
+HEADINGS = {
     "causal": ("Wanted: the implication really follows from the fact (causal)", "cyan"),
     "spurious": ("Unwanted: nothing connects the two but the examples (spurious)", "red"),
 }
@@ -40,7 +40,7 @@ def audit_table(results: Mapping[str, Any]) -> RenderableType:
     facts, untuned = results["facts"], "tuned" in results and results["tuned"] is None
     known = f"Facts {'known' if untuned else 'learned'}: {percent(facts['top1'])} of {facts['queries']}"
     parts: list[RenderableType] = [Text(_title(results), style="bold"), Text(known)]
-    for kind, (heading, colour) in _HEADINGS.items():
+    for kind, (heading, colour) in HEADINGS.items():
         rules = [rule for rule in results["rules"] if rule["kind"] == kind]
         if rules:
             parts += [Text(), Text(heading, style=f"bold {colour}"), _rules(rules)]

@@ -11,12 +11,10 @@ import numpy.typing as npt
 
 from spillover.report.charts import Chart
 from spillover.runs.files import hash_json
+from spillover.runs.progress import Progress
 from spillover.symbolic.experiment import Experiment
 from spillover.symbolic.task import check_whole
 from spillover.symbolic.train import History, train
-
-Progress = Callable[[str, int, int], None]
-"""Called with a reproduction's name, the steps done and the steps in all."""
 
 Row = Mapping[str, Any]
 """A line of a reproduction's table; NaN where undefined."""

@@ -20,10 +20,11 @@ from markupsafe import Markup
 
 from spillover.errors import RunError
 from spillover.report.page import chart_json, drawing_script, policy_of, templates
-from spillover.reproduce.figure import Figure, Progress, Reproduction, Row, along, run
+from spillover.reproduce.figure import Figure, Reproduction, Row, along, run
 from spillover.reproduce.summary import summary
 from spillover.runs import environment, files
 from spillover.runs.lock import foreign, lock
+from spillover.runs.progress import Progress
 from spillover.symbolic.experiment import Experiment
 from spillover.symbolic.measure import MEASURES
 from spillover.symbolic.train import History, train

@@ -1,0 +1,70 @@
+"""The verb for tables of facts: forecast."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from spillover.cli.output import Bars, Json, print_json, print_rich
+
+
+def forecast(
+    kb: str = "demo",
+    /,
+    *,
+    norm: Literal["nuclear", "frobenius"] = "nuclear",
+    penalty: float | None = None,
+    tol: float = 1e-4,
+    time_limit: float | None = None,
+    advise: Annotated[bool, Parameter(negative="")] = False,
+    target: float | None = None,
+    queries: Path | None = None,
+    seed: int = 0,
+    json: Json = False,
+) -> int:
+    """Forecast from a table of facts what fine-tuning on it will teach beyond it, without any training.
+
+    Parameters
+    ----------
+    kb
+        A table (CSV, JSONL, Parquet with columns subject, relation, answer), a YAML file or a built-in. In a
+        table without rules, the relations that go together are found.
+    norm
+        nuclear: factorized matrices, as language models have; frobenius: the merged matrix.
+    penalty
+        Price of a margin missed by 1 (soft margin). Without it margins are hard, and soft at a price of 1
+        where the table contradicts itself.
+    tol
+        Relative gap to be certified.
+    time_limit
+        Seconds for the solver, after which the best certified interval so far is taken.
+    advise
+        Say what would bring unwanted rules below the target, and wanted ones up to it.
+    target
+        Mean margin that advice aims at (0.1 for unwanted rules, 0.5 for wanted ones).
+    queries
+        Parquet file to write with the margin of every held-out subject.
+    seed
+        Seed of the bridges that a rule draws.
+    """
+    with Bars() as bars:
+        from spillover.forecast import forecast as run_forecast
+        from spillover.implication.margins import Settings
+
+        limit = {} if time_limit is None else {"time_limit": time_limit}
+        results = run_forecast(
+            kb,
+            settings=Settings(norm=norm, penalty=penalty, tol=tol, **limit),
+            seed=seed,
+            advice=advise or target is not None,
+            target=target,
+            queries=queries,
+            progress=bars,
+        )
+    if json:
+        print_json(results)
+        return 0
+    from spillover.report.forecast import forecast_table
+
+    print_rich(forecast_table(results))
+    return 0

@@ -1,0 +1,326 @@
+"""The forecast: a table of triples -> what fine-tuning on it will teach beyond it, before any training."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spillover.implication.advice import advise, mean_margin
+from spillover.implication.discovery import Association, associations
+from spillover.implication.margins import Fit, Settings, fit
+from spillover.implication.queries import Groups, Queries, groups, held_out, held_out_by
+from spillover.knowledge.builtin import BUILTIN, file_at, load_builtin
+from spillover.knowledge.patterns import Patterns, patterns_of
+from spillover.knowledge.read import described, read_described, read_knowledge_base
+from spillover.knowledge.schema import KnowledgeBase, Rule
+from spillover.knowledge.split import Split, split
+from spillover.margin.solution import Progress as SolverProgress
+from spillover.runs.files import jsonable, write_parquet
+from spillover.runs.progress import Progress, silent
+
+ALPHA = 0.05
+"""Chance that a table in which no relations go together shows any rule."""
+
+DISCOVERED, UNTESTED = "discovered", "untested"
+"""Kinds of rules that nobody stated: the table shows an association, or has too few bridges to tell."""
+
+_UNTESTED = 20  # pairs of the latter kind that are forecast, those with the most bridges
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Table:
+    """What is trained on, and the rules whose implications are asked."""
+
+    name: str
+    patterns: Patterns
+    rules: tuple[Rule, ...]
+    split: Split | None = None
+    """Says who is held out; None: whoever has a rule's fact and not its implication."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    """A rule of the table as what is asked of it."""
+
+    fact: int
+    implication: int
+    kind: str
+    groups: Groups
+    queries: Queries
+    p_value: float = float("nan")
+
+
+def forecast(
+    kb: str | Path | KnowledgeBase | Split = "demo",
+    *,
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+    seed: int = 0,
+    advice: bool = False,
+    target: float | None = None,
+    queries: str | Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """The margin of every held-out implication that training on the table will leave the model with.
+
+    Returns the document of `spillover forecast --json` (NaN where undefined). A rule whose bridges are
+    drawn is split by `seed`; a table without rules has those that `associations` discovers. `advice` adds to
+    each rule what would bring its mean margin below `target` (a wanted one: up to it). `queries` is a Parquet
+    file to write, a row for each held-out subject and rule.
+
+    Raises `DataError` for a table that cannot be read or is too large, and `MarginError` for settings out
+    of range.
+    """
+    started = time.monotonic()
+    table = _read(kb, seed, progress)
+    solved = fit(table.patterns, settings, progress=_closing(progress, settings.tol))
+    found = [] if table.rules else _associations(table, seed, progress)
+    asked = [_ask(table, rule, number) for number, rule in enumerate(table.rules)]
+    asked += _both_ways(table, [one for one in found if one.adjusted <= ALPHA])
+    few = sorted((one for one in found if not one.testable), key=lambda one: -one.bridges)
+    untested = _ranked(_rule(solved, one) for one in _both_ways(table, few[:_UNTESTED]))
+    rules = [_rule(solved, one) for one in asked]
+    if advice:
+        for document, one in zip(rules, asked, strict=True):
+            document["advice"] = _advice(solved, one, settings, target, progress)
+    if not table.rules:
+        rules = _ranked(rules)
+    if queries is not None:
+        write_parquet(Path(queries), _query_table(solved, asked))
+    patterns, proof = table.patterns, solved.certificate
+    return jsonable(
+        {
+            "kb": {
+                "name": table.name,
+                "subjects": int(patterns.subjects.sum()),
+                "relations": len(patterns.relations),
+                "answers": len(patterns.answers),
+                "triples": int(patterns.subjects[patterns.pattern].sum()),
+                "patterns": len(patterns.subjects),
+            },
+            "solver": {
+                "norm": settings.norm,
+                "margin": "hard" if solved.problem.hard else "soft",
+                "objective": proof.objective,
+                "lower_bound": proof.lower_bound,
+                "relative_gap": proof.relative_gap,
+                "status": solved.solution.status.name.lower(),
+                "certified": bool(proof.relative_gap <= settings.tol),
+                "seconds": time.monotonic() - started,
+            },
+            "rules": rules,
+            "untested": untested,
+            "notes": _notes(table, solved),
+        }
+    )
+
+
+def _read(kb: str | Path | KnowledgeBase | Split, seed: int, progress: Progress) -> _Table:
+    progress("read the table", 0, 1)
+    table = _table(kb, seed)
+    progress("read the table", 1, 1)
+    # a rule may be about what no triple says
+    relations = {name for rule in table.rules for name in (rule.fact, rule.implication)}
+    answers = {name for rule in table.rules for name in rule.pairs.values()}
+    patterns = replace(
+        table.patterns,
+        relations=(*table.patterns.relations, *sorted(relations - set(table.patterns.relations))),
+        answers=(*table.patterns.answers, *sorted(answers - set(table.patterns.answers))),
+    )
+    return replace(table, patterns=patterns)
+
+
+def _table(kb: str | Path | KnowledgeBase | Split, seed: int) -> _Table:
+    if isinstance(kb, str | Path):
+        if str(kb) in BUILTIN:
+            return _table(load_builtin(str(kb)), seed)
+        file = described(file_at(kb))
+        if not any(rule.bridges for rule in file.rules):
+            return _Table(name=file.name, patterns=read_described(file), rules=file.rules)
+        kb = read_knowledge_base(kb)
+    if isinstance(kb, KnowledgeBase):
+        if not any(rule.bridges for rule in kb.rules):
+            return _Table(name=kb.name, patterns=patterns_of(kb.triples), rules=kb.rules)
+        kb = split(kb, seed)
+    return _Table(name=kb.kb.name, patterns=patterns_of(kb.training), rules=kb.kb.rules, split=kb)
+
+
+def _ask(table: _Table, rule: Rule, number: int) -> _Asked:
+    patterns = table.patterns
+    relation = {name: place for place, name in enumerate(patterns.relations)}
+    answer = {name: place for place, name in enumerate(patterns.answers)}
+    fact, implication = relation[rule.fact], relation[rule.implication]
+    drawn = table.split.held_out if table.split else ()
+    implied = {one.group: one.answer for one in drawn if one.rule == number} | dict(rule.pairs)
+    pairs = {answer[b]: answer[c] for b, c in implied.items() if b in answer}
+    found = groups(patterns, fact, implication, pairs)
+    queries = (
+        held_out_by(table.split, number, patterns)
+        if table.split
+        else held_out(patterns, fact, implication, found)
+    )
+    return _Asked(fact=fact, implication=implication, kind=rule.kind, groups=found, queries=queries)
+
+
+def _associations(table: _Table, seed: int, progress: Progress) -> list[Association]:
+    def told(done: int, pairs: int) -> None:
+        progress("look for rules", done, pairs)
+
+    return associations(table.patterns, alpha=ALPHA, seed=seed, progress=told)
+
+
+def _both_ways(table: _Table, found: Sequence[Association]) -> list[_Asked]:
+    """Each pair of relations as a rule in both directions, where somebody is held out."""
+    asked = []
+    for one in found:
+        for fact, implication in (one.relations, one.relations[::-1]):
+            shown = groups(table.patterns, fact, implication, {})
+            queries = held_out(table.patterns, fact, implication, shown)
+            if queries.pattern.size:
+                asked.append(
+                    _Asked(
+                        fact=fact,
+                        implication=implication,
+                        kind=DISCOVERED if one.testable else UNTESTED,
+                        groups=shown,
+                        queries=queries,
+                        p_value=one.adjusted,
+                    )
+                )
+    return asked
+
+
+def _rule(solved: Fit, asked: _Asked) -> dict[str, Any]:
+    """The rule's entry in the document."""
+    relations, found, queries = solved.patterns.relations, asked.groups, asked.queries
+    margins = solved.margins(queries)
+    top1, chance = _first_places(solved, asked)
+    return {
+        "fact": relations[asked.fact],
+        "implication": relations[asked.implication],
+        "kind": asked.kind,
+        "groups": len(found.group),
+        "undecided": int((found.implied < 0).sum()),
+        "bridges": int(found.bridges.sum()),
+        "exceptions": int(found.exceptions.sum()),
+        "held_out": int(queries.subjects.sum()),
+        "margin": {
+            "mean": mean_margin(margins, queries),
+            "min": float(margins.min()) if margins.size else float("nan"),
+            "max": float(margins.max()) if margins.size else float("nan"),
+        },
+        "top1": top1,
+        "chance": chance,
+        "p_value": asked.p_value,
+    }
+
+
+def _ranked(rules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rules, key=lambda rule: -rule["margin"]["mean"])
+
+
+def _first_places(solved: Fit, asked: _Asked) -> tuple[float, float]:
+    """How often the right answer comes first among the implication's answers, and the same with the held-out
+    subjects' groups dealt out anew, as an average over all deals; NaN without held-out subjects.
+    """
+    patterns, queries = solved.patterns, asked.queries
+    if not queries.pattern.size:
+        return float("nan"), float("nan")
+    said = patterns.answer[patterns.relation == asked.implication]
+    candidates = np.unique(np.concatenate([said, queries.answer]))
+    right = np.searchsorted(candidates, queries.answer)
+    credits = solved.credits(queries, candidates)
+    weights = queries.subjects / queries.subjects.sum()
+    share = np.bincount(right, weights=weights, minlength=candidates.size)
+    return float(weights @ credits[np.arange(right.size), right]), float(weights @ credits @ share)
+
+
+def _advice(
+    solved: Fit, asked: _Asked, settings: Settings, target: float | None, progress: Progress
+) -> list[dict[str, Any]]:
+    if not asked.queries.pattern.size:
+        return []
+    name = f"advice on {solved.patterns.relations[asked.implication]}"
+    looked_at = 0
+
+    def told(change: str, size: int) -> None:
+        nonlocal looked_at
+        looked_at += 1
+        progress(f"{name}", looked_at, max(looked_at + 1, 12))
+
+    options = advise(
+        solved,
+        asked.fact,
+        asked.implication,
+        asked.groups,
+        wanted=asked.kind == "causal",
+        target=target,
+        settings=settings,
+        progress=told,
+    )
+    progress(name, looked_at, looked_at)
+    return [asdict(option) for option in options]
+
+
+def _query_table(solved: Fit, asked: Sequence[_Asked]) -> pa.Table:
+    """A row for each held-out subject and rule: its margin, and what would be right."""
+    patterns = solved.patterns
+    answers, parts = pa.array(patterns.answers), []
+    for one in asked:
+        queries = one.queries
+        rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
+        names = {
+            "fact": patterns.relations[one.fact],
+            "implication": patterns.relations[one.implication],
+            "kind": one.kind,
+        }
+        parts.append(
+            pa.table(
+                {
+                    **{column: pa.array([name] * rows.size, pa.string()) for column, name in names.items()},
+                    "subject": patterns.members["subject"].take(pa.array(queries.member)),
+                    "group": answers.take(pa.array(queries.group[rows])),
+                    "answer": answers.take(pa.array(queries.answer[rows])),
+                    "margin": solved.margins(queries)[rows],
+                }
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def _notes(table: _Table, solved: Fit) -> list[str]:
+    """What a reader must know beside the numbers."""
+    patterns, notes = table.patterns, list(table.patterns.contradictions)
+    if patterns.contradicted > len(notes):
+        notes.append(f"... and {patterns.contradicted - len(notes):,} more like these")
+    if not solved.problem.hard:
+        notes.append(f"margins are soft: each that is missed by 1 costs {solved.problem.penalty:g}")
+    if solved.conflict:
+        told = "; ".join(
+            f"{patterns.relations[patterns.relation[i]]} is {patterns.answers[patterns.answer[i]]!r} for "
+            f"{patterns.subjects[patterns.pattern[i]]:,} of a kind"
+            for i in solved.conflict[:4]
+        )
+        notes.append(f"no model of one layer can keep all margins at once, such as these: {told}")
+    if not table.rules:
+        notes.append("no rules were given: these are the relations that go together, both ways")
+    return notes
+
+
+def _closing(progress: Progress, tol: float) -> Callable[[SolverProgress], None]:
+    """Tell how far the relative gap has closed, in hundredths of its logarithm."""
+    furthest = 0
+
+    def told(now: SolverProgress) -> None:
+        nonlocal furthest
+        if 0 < now.relative_gap < 1:
+            furthest = max(furthest, min(100, int(100 * log(now.relative_gap) / log(min(tol, 0.5)))))
+        elif now.relative_gap <= 0:
+            furthest = 100
+        progress("solve", furthest, 100)
+
+    return told

@@ -1,0 +1,292 @@
+"""The forecast as its users call it: a table in, a document out."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from spillover.cli import app
+from spillover.errors import DataError, MarginError
+from spillover.forecast import forecast
+from spillover.implication.margins import Settings, fit
+from spillover.implication.queries import groups, held_out
+from spillover.knowledge.builtin import load_builtin
+from spillover.knowledge.patterns import patterns_of
+from spillover.knowledge.schema import Triple
+from spillover.knowledge.split import split
+from spillover.reproduce.late import late_phase
+from spillover.symbolic.experiment import Experiment
+from spillover.symbolic.task import Task
+from spillover.symbolic.train import train
+from tests.implication.tables import grouped
+
+
+def write_csv(path, table):
+    rows = [f"{one.subject},{one.relation},{one.answer}" for one in table]
+    path.write_text("\n".join(["subject,relation,answer", *rows]) + "\n")
+    return path
+
+
+def run(*words, capsys):
+    """The command's JSON document."""
+    assert not app([*map(str, words), "--json"], exit_on_error=False, result_action="return_value")
+    return json.loads(capsys.readouterr().out)
+
+
+def noisy(groups_, size, bridges, seed, planted=True):
+    """A planted rule (or a shuffled one) beside a relation whose answers are random."""
+    rng = np.random.default_rng(seed)
+    table = grouped(groups_, size, bridges)
+    if not planted:
+        implied = [one for one in table if one.relation == "codes_in"]
+        answers = rng.permutation([one.answer for one in implied])
+        table = [one for one in table if one.relation != "codes_in"]
+        table += [
+            Triple(subject=o.subject, relation=o.relation, answer=a)
+            for o, a in zip(implied, answers, strict=True)
+        ]
+    subjects = sorted({one.subject for one in table})
+    pets = rng.integers(4, size=len(subjects))
+    return table + [
+        Triple(subject=s, relation="has_pet", answer=f"pet{p}")
+        for s, p in zip(subjects, pets, strict=True)
+        if rng.random() < 0.7
+    ]
+
+
+def test_a_bare_csv_works_and_follows_the_contract(tmp_path, capsys):
+    table = write_csv(tmp_path / "my.csv", grouped(5, 20, 4))
+    found = run("forecast", table, capsys=capsys)
+    assert found["kb"] | {"patterns": 10} == {
+        "name": "my",
+        "subjects": 100,
+        "relations": 2,
+        "answers": 10,
+        "triples": 120,
+        "patterns": 10,
+    }
+    solver = found["solver"]
+    assert set(solver) >= {"norm", "objective", "lower_bound", "relative_gap", "status", "seconds"}
+    assert solver["relative_gap"] == pytest.approx(1 - solver["lower_bound"] / solver["objective"])
+    assert 0 <= solver["relative_gap"] <= 1e-4
+    (rule,) = found["rules"]
+    assert (rule["fact"], rule["implication"], rule["kind"]) == ("lives_in", "codes_in", "discovered")
+    assert (rule["bridges"], rule["held_out"]) == (20, 80)
+    assert rule["margin"]["mean"] == pytest.approx(0.5, abs=2e-3)
+    assert rule["margin"]["min"] <= rule["margin"]["mean"] <= rule["margin"]["max"]
+    assert rule["top1"] == 1
+    assert rule["chance"] == pytest.approx(0.2)
+    assert rule["p_value"] < 1e-6
+
+
+def test_the_table_on_the_terminal_fits_and_says_it_in_words(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    app(
+        ["forecast", str(write_csv(tmp_path / "my.csv", grouped(5, 20, 4))), "--advise"],
+        result_action="return_value",
+    )
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    said = " ".join(printed.split())
+    assert "“codes in” will follow “lives in”: margin 0.50 from 4 bridges per group." in said
+    assert "5 counterexamples per group (25 facts in all): margin 0.09, below 0.1" in said
+    assert "Certified: the least nuclear norm (hard margin) lies in [26.236" in said
+
+
+@pytest.mark.parametrize("name", ["demo", "city-language", "country-code"])
+def test_built_in_rules_are_forecast_with_the_bridges_that_the_seed_draws(name):
+    found = forecast(name, seed=2)
+    kb = load_builtin(name)
+    assert [(r["fact"], r["implication"], r["kind"]) for r in found["rules"]] == [
+        (rule.fact, rule.implication, rule.kind) for rule in kb.rules
+    ]
+    for rule in found["rules"]:
+        assert rule["margin"]["mean"] == pytest.approx(0.5, abs=5e-3)
+        assert (rule["bridges"], rule["held_out"]) == (20, 80)
+    assert forecast(split(kb, 2))["rules"] == found["rules"]
+
+
+def test_a_planted_rule_is_found_and_a_shuffled_one_is_not(tmp_path):
+    found = forecast(write_csv(tmp_path / "planted.csv", noisy(5, 12, 4, seed=0)))
+    assert [(rule["fact"], rule["implication"]) for rule in found["rules"]] == [("lives_in", "codes_in")]
+    shuffled = forecast(write_csv(tmp_path / "shuffled.csv", noisy(5, 12, 4, seed=0, planted=False)))
+    assert shuffled["rules"] == []
+
+
+def test_pairs_with_too_few_bridges_are_told_apart_from_found_ones(tmp_path):
+    found = forecast(write_csv(tmp_path / "few.csv", grouped(5, 4, 1)))
+    assert found["rules"] == []
+    (rule,) = found["untested"]
+    assert (rule["kind"], rule["p_value"]) == ("untested", None)
+    assert rule["margin"]["mean"] == pytest.approx(np.sqrt(1 / 3), abs=5e-3)
+
+
+def test_the_merged_model_is_forecast_to_learn_nothing(tmp_path, capsys):
+    table = write_csv(tmp_path / "my.csv", grouped(5, 20, 4))
+    (rule,) = run("forecast", table, "--norm", "frobenius", "--tol", "1e-6", capsys=capsys)["rules"]
+    assert rule["margin"]["mean"] == pytest.approx(0, abs=2e-3)
+    assert rule["top1"] == pytest.approx(0.2)
+
+
+def test_a_contradiction_is_named_and_the_margin_is_soft(tmp_path):
+    table = [*grouped(3, 6, 2), Triple(subject="s0-0", relation="lives_in", answer="b1")]
+    found = forecast(write_csv(tmp_path / "my.csv", table))
+    assert found["solver"]["margin"] == "soft"
+    assert found["solver"]["certified"]
+    assert any("my.csv:" in note and "'b1'" in note and "'b0'" in note for note in found["notes"])
+
+
+def test_a_penalty_makes_the_margin_soft(tmp_path):
+    found = forecast(write_csv(tmp_path / "my.csv", grouped(3, 6, 2)), settings=Settings(penalty=0.05))
+    assert found["solver"]["margin"] == "soft"
+    assert found["solver"]["objective"] < forecast(tmp_path / "my.csv")["solver"]["objective"]
+
+
+def test_every_held_out_subject_has_a_row_on_request(tmp_path):
+    table = write_csv(tmp_path / "my.csv", grouped(4, 6, 2))
+    found = forecast(table, queries=tmp_path / "queries.parquet")
+    rows = pq.read_table(tmp_path / "queries.parquet").to_pylist()
+    assert {row["subject"] for row in rows} == {f"s{i}-{place}" for i in range(4) for place in range(2, 6)}
+    assert all(
+        row["answer"] == f"c{row['subject'][1]}" and row["group"] == f"b{row['subject'][1]}" for row in rows
+    )
+    assert np.mean([row["margin"] for row in rows]) == pytest.approx(found["rules"][0]["margin"]["mean"])
+
+
+def test_a_yaml_rule_with_pairs_without_bridges_has_a_margin_that_is_not_positive(tmp_path):
+    table = [*grouped(3, 4, 0), Triple(subject="x", relation="codes_in", answer="c0")]
+    write_csv(tmp_path / "people.csv", table)
+    (tmp_path / "people.yaml").write_text(
+        "relations: {lives_in: {prompt: '{subject} lives in'}, codes_in: {prompt: '{subject} codes in'}}\n"
+        "rules: [{fact: lives_in, implication: codes_in, pairs: {b0: c0, b1: c1, b2: c2}}]\n"
+        "triples: people.csv\n"
+    )
+    (rule,) = forecast(tmp_path / "people.yaml")["rules"]
+    assert (rule["bridges"], rule["held_out"]) == (0, 12)
+    assert rule["margin"]["max"] <= 1e-3
+
+
+def test_a_rule_that_nobody_follows_has_nothing_to_forecast(tmp_path):
+    write_csv(tmp_path / "people.csv", grouped(3, 4, 0))
+    (tmp_path / "people.yaml").write_text(
+        "relations: {lives_in: {prompt: '{subject} lives in'}, codes_in: {prompt: '{subject} codes in'}}\n"
+        "rules: [{fact: lives_in, implication: codes_in}]\n"
+        "triples: people.csv\n"
+    )
+    (rule,) = forecast(tmp_path / "people.yaml")["rules"]
+    assert (rule["bridges"], rule["held_out"], rule["margin"]["mean"]) == (0, 0, None)
+
+
+def test_a_time_limit_returns_the_certified_interval_so_far(tmp_path):
+    rng = np.random.default_rng(0)
+    table = [
+        Triple(subject=f"s{s}", relation=f"r{r}", answer=f"a{r}-{rng.integers(15)}")
+        for s in range(150)
+        for r in range(5)
+    ]
+    found = forecast(write_csv(tmp_path / "my.csv", table), settings=Settings(time_limit=0.3, tol=1e-9))
+    solver = found["solver"]
+    assert (solver["status"], solver["certified"]) == ("time_limit", False)
+    assert 0 < solver["lower_bound"] < solver["objective"]
+    assert forecast(tmp_path / "my.csv")["solver"]["objective"] >= solver["lower_bound"]
+
+
+def test_the_document_repeats_bit_by_bit(tmp_path):
+    table = write_csv(tmp_path / "my.csv", noisy(4, 8, 3, seed=1))
+    first, second = forecast(table, advice=True), forecast(table, advice=True)
+    for one in (first, second):
+        one["solver"].pop("seconds")
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--tol", "0"], "the tolerance must be positive"),
+        (["--penalty", "-1"], "the penalty must be positive"),
+        (["--time-limit", "0"], "limits must be positive"),
+    ],
+)
+def test_settings_out_of_range_are_one_clear_line(tmp_path, options, complaint):
+    table = write_csv(tmp_path / "my.csv", grouped(3, 4, 1))
+    with pytest.raises(MarginError, match=complaint):
+        app(["forecast", str(table), *options], exit_on_error=False, result_action="return_value")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "file is empty"),
+        ("subject,relation\nAl,lives\n", "missing column 'answer'"),
+        ("subject,relation,answer\nAl,lives,\n", "my.csv:2: answer is empty"),
+        ("subject,relation,answer\nAl,lives,Ro\0me\n", "my.csv:2"),
+        (
+            "subject,relation,answer\nAl,lives,Rome\nAl,lives,Rome\n",
+            "my.csv:3: .* stands already in .*my.csv:2",
+        ),
+    ],
+)
+def test_a_faulty_table_is_named_with_its_line(tmp_path, content, complaint):
+    (tmp_path / "my.csv").write_text(content)
+    with pytest.raises(DataError, match=complaint):
+        forecast(tmp_path / "my.csv")
+
+
+def test_what_is_no_file_is_said_so():
+    with pytest.raises(DataError, match="neither a file nor a built-in knowledge base"):
+        forecast("contry-code")
+
+
+def worlds(count):
+    """Unequal groups, one or two implications, none to two exceptions per group."""
+    rng = np.random.default_rng(11)
+    for _ in range(count):
+        many, implications, exceptions = (
+            int(rng.integers(3, 6)),
+            int(rng.integers(1, 3)),
+            int(rng.integers(3)),
+        )
+        bridges = rng.integers(1, 4, size=(implications, many)) + exceptions
+        subjects = bridges.max(axis=0) + rng.integers(1, 8, size=many)
+        yield Task(
+            groups=many,
+            subjects=tuple(subjects.tolist()),
+            bridges=tuple(tuple(row) for row in bridges.tolist()),
+            exceptions=exceptions,
+            implications=implications,
+            noise=0,
+            length=3,
+        )
+
+
+def test_the_symbolic_model_trained_on_the_same_table_agrees_in_sign():
+    """On at least 99% of held-out queries whose forecast margin exceeds 0.05."""
+    forecasts, trained = [], []
+    for task in worlds(6):
+        late = late_phase(task, seeds=1, steps=2000)
+        weights = train(Experiment(task=task, settings=late.settings[:1], training=late.training)).weights[
+            0, 0
+        ]
+        triples = task.triples
+        table = [
+            Triple(subject=f"s{s:03}", relation=f"r{r}", answer=f"a{a:03}")
+            for s, r, a in zip(triples.subject, triples.relation, triples.answer, strict=True)
+        ]
+        patterns = patterns_of(one for one, kept in zip(table, triples.trained, strict=True) if kept)
+        solved = fit(patterns, Settings())
+        names = patterns.members["subject"].to_pylist()
+        for relation in range(1, task.relations):
+            pairs = {i: relation * task.groups + i for i in range(task.groups)}
+            queries = held_out(patterns, 0, relation, groups(patterns, 0, relation, pairs))
+            rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
+            subject = np.array([int(names[member][1:]) for member in queries.member])
+            logits = (weights[:, subject] + weights[:, [task.subject_count + relation]]).T
+            right = queries.answer[rows]
+            own = logits[np.arange(rows.size), right].copy()
+            logits[np.arange(rows.size), right] = -np.inf
+            forecasts.append(solved.margins(queries)[rows])
+            trained.append(own - logits.max(axis=1))
+    clear = np.concatenate(forecasts) > 0.05
+    assert clear.sum() >= 80
+    assert (np.concatenate(trained)[clear] > 0).mean() >= 0.99
