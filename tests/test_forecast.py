@@ -138,7 +138,7 @@ def test_a_contradiction_is_named_and_the_margin_is_soft(tmp_path):
 
 
 def test_a_penalty_makes_the_margin_soft(tmp_path):
-    found = forecast(write_csv(tmp_path / "my.csv", grouped(3, 6, 2)), settings=Settings(penalty=0.05))
+    found = forecast(write_csv(tmp_path / "my.csv", grouped(3, 6, 2)), penalty=0.05)
     assert found["solver"]["margin"] == "soft"
     assert found["solver"]["objective"] < forecast(tmp_path / "my.csv")["solver"]["objective"]
 
@@ -185,7 +185,7 @@ def test_a_time_limit_returns_the_certified_interval_so_far(tmp_path):
         for s in range(150)
         for r in range(5)
     ]
-    found = forecast(write_csv(tmp_path / "my.csv", table), settings=Settings(time_limit=0.3, tol=1e-9))
+    found = forecast(write_csv(tmp_path / "my.csv", table), time_limit=0.3, tol=1e-9)
     solver = found["solver"]
     assert (solver["status"], solver["certified"]) == ("time_limit", False)
     assert 0 < solver["lower_bound"] < solver["objective"]

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from spillover.errors import DataError
 from spillover.forecast import forecast
-from spillover.implication.margins import Settings
 from spillover.knowledge.builtin import load as load_knowledge
 from spillover.knowledge.leak import check_no_leak
 from spillover.knowledge.prompts import Query, examples, queries
@@ -190,9 +189,8 @@ class _Phases:
 
 def _forecast(split: Split, progress: Progress) -> dict[str, Any]:
     """The forecast of what is trained; of a table too large for it, only that it is."""
-    settings = Settings(time_limit=_FORECAST_SECONDS)
     try:
-        return forecast(split, settings=settings, progress=progress)
+        return forecast(split, time_limit=_FORECAST_SECONDS, progress=progress)
     except DataError as error:
         return {"rules": [{"margin": {"mean": None}} for _ in split.kb.rules], "notes": [str(error)]}
 

@@ -19,6 +19,7 @@ from spillover.knowledge.patterns import Patterns, patterns_of
 from spillover.knowledge.read import described, read_described, read_knowledge_base
 from spillover.knowledge.schema import KnowledgeBase, Rule
 from spillover.knowledge.split import Split, split
+from spillover.margin.problem import Norm
 from spillover.margin.solution import Progress as SolverProgress
 from spillover.runs.files import jsonable, write_parquet
 from spillover.runs.progress import Progress, silent
@@ -58,7 +59,10 @@ class _Asked:
 def forecast(
     kb: str | Path | KnowledgeBase | Split = "demo",
     *,
-    settings: Settings = Settings(),  # noqa: B008 - frozen
+    norm: Norm = "nuclear",
+    penalty: float | None = None,
+    tol: float = 1e-4,
+    time_limit: float = np.inf,
     seed: int = 0,
     advice: bool = False,
     target: float | None = None,
@@ -67,17 +71,19 @@ def forecast(
 ) -> dict[str, Any]:
     """The margin of every held-out implication that training on the table will leave the model with.
 
-    Returns the document of `spillover forecast --json` (NaN where undefined). A rule whose bridges are
-    drawn is split by `seed`; a table without rules has those that `associations` discovers. `advice` adds to
-    each rule what would bring its mean margin below `target` (a wanted one: up to it). `queries` is a Parquet
-    file to write, a row for each held-out subject and rule.
+    Returns the document of `spillover forecast --json` (NaN where undefined). `norm`, `penalty`, `tol` and
+    `time_limit` are those of `implication.margins.Settings`. A rule whose bridges are drawn is split by
+    `seed`; a table without rules has those that `associations` discovers. `advice` adds to each rule what
+    would bring its mean margin below `target` (a wanted one: up to it). `queries` is a Parquet file to
+    write, a row for each held-out subject and rule.
 
     Raises `DataError` for a table that cannot be read or is too large, and `MarginError` for settings out
     of range.
     """
     started = time.monotonic()
+    settings = Settings(norm=norm, penalty=penalty, tol=tol, time_limit=time_limit)
     table = _read(kb, seed, progress)
-    solved = fit(table.patterns, settings, progress=_closing(progress, settings.tol))
+    solved = fit(table.patterns, settings, progress=_closing(progress, tol))
     found = [] if table.rules else _associations(table, seed, progress)
     asked = [_ask(table, rule, number) for number, rule in enumerate(table.rules)]
     asked += _both_ways(table, [one for one in found if one.adjusted <= ALPHA])
@@ -103,13 +109,13 @@ def forecast(
                 "patterns": len(patterns.subjects),
             },
             "solver": {
-                "norm": settings.norm,
+                "norm": norm,
                 "margin": "hard" if solved.problem.hard else "soft",
                 "objective": proof.objective,
                 "lower_bound": proof.lower_bound,
                 "relative_gap": proof.relative_gap,
                 "status": solved.solution.status.name.lower(),
-                "certified": bool(proof.relative_gap <= settings.tol),
+                "certified": bool(proof.relative_gap <= tol),
                 "seconds": time.monotonic() - started,
             },
             "rules": rules,

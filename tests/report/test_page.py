@@ -60,6 +60,9 @@ def test_the_page_tells_the_whole_story_in_order(page):
         "Unwanted",
         "HALLUCINATED",
         "59%",
+        "What the table forecast",
+        "“codes in” will follow “comes from”: margin 0.50 from 4 bridges per group.",
+        "Certified: the least nuclear norm (hard margin) lies in [52.4708, 52.4745]",
         "Where the right answer stands",
         "What each group is answered",
         "Facts learned",
@@ -166,14 +169,30 @@ def test_a_run_that_stopped_is_labelled_and_says_what_is_missing(tmp_path):
         assert sentence in text
 
 
-@pytest.mark.parametrize("name", ["scores.parquet", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["scores.parquet", "metrics.jsonl", "forecast.json"])
 def test_a_broken_file_costs_only_its_part(tmp_path, name):
     folder = write_run(tmp_path / "run")
     (folder / name).write_bytes(b"\x00nonsense")
     seen = Page(write_report([folder], tmp_path / "x.html").read_text("utf-8"))
     assert "Asked 80 times" in seen.text
     assert name in seen.text
-    assert len(seen.charts) == (1 if name == "scores.parquet" else 4)
+    assert len(seen.charts) == {"scores.parquet": 1, "metrics.jsonl": 4, "forecast.json": 5}[name]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "[1]", '[{"solver": {}, "rules": [{}]}]', "null"])
+def test_a_forecast_of_another_shape_costs_only_its_part(tmp_path, content):
+    folder = write_run(tmp_path / "run")
+    (folder / "forecast.json").write_text(content, encoding="utf-8")
+    text = Page(write_report([folder], tmp_path / "x.html").read_text("utf-8")).text
+    assert "The forecast (forecast.json) is missing or unreadable." in text
+    assert "Asked 80 times" in text
+
+
+def test_a_table_too_large_for_a_forecast_is_said_to_be(tmp_path):
+    folder = write_run(tmp_path / "run")
+    note = "the table has 20,000 distinct answers"
+    (folder / "forecast.json").write_text(json.dumps([{"rules": [], "notes": [note]}]), encoding="utf-8")
+    assert note in Page(write_report([folder], tmp_path / "x.html").read_text("utf-8")).text
 
 
 def test_a_failed_run_says_why(tmp_path):

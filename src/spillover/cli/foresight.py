@@ -1,5 +1,6 @@
 """The verb for tables of facts: forecast."""
 
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,12 +50,13 @@ def forecast(
     """
     with Bars() as bars:
         from spillover.forecast import forecast as run_forecast
-        from spillover.implication.margins import Settings
 
-        limit = {} if time_limit is None else {"time_limit": time_limit}
         results = run_forecast(
             kb,
-            settings=Settings(norm=norm, penalty=penalty, tol=tol, **limit),
+            norm=norm,
+            penalty=penalty,
+            tol=tol,
+            time_limit=inf if time_limit is None else time_limit,
             seed=seed,
             advice=advise or target is not None,
             target=target,

@@ -129,15 +129,25 @@ def section(view: RunView, number: int) -> dict[str, Any]:
 
 
 def _forecast(view: RunView) -> dict[str, Any] | None:
-    """What was forecast before training, for the first seed: a sentence for each rule, and the proof."""
+    """What was forecast before training, for the first seed: each rule's numbers in words, beside what was
+    measured, and the proof.
+    """
+    measured = {(rule["fact"], rule["implication"]): rule for rule in (view.results or {}).get("rules", [])}
     try:
         first, *others = view.read_json("forecast.json")
-    except RunError:
+        if "solver" not in first:  # a table too large for a forecast
+            return {"rules": [], "proof": "; ".join(first["notes"]), "seeds": 1}
+        rules = [
+            {
+                **rule,
+                "sentence": forecast.sentence(rule),
+                "measured": measured.get((rule["fact"], rule["implication"])),
+            }
+            for rule in first["rules"]
+        ]
+        return {"rules": rules, "proof": forecast.proof(first["solver"]), "seeds": 1 + len(others)}
+    except (RunError, LookupError, TypeError, ValueError):
         return None
-    if "solver" not in first:
-        return {"rules": [], "proof": "; ".join(first["notes"]), "seeds": 1}
-    rules = [{**rule, "sentence": forecast.sentence(rule)} for rule in first["rules"]]
-    return {"rules": rules, "proof": forecast.proof(first["solver"]), "seeds": 1 + len(others)}
 
 
 def _rule(rule: Mapping[str, Any], index: int, scores: Scores | None) -> dict[str, Any]:
