@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spillover.cli import app
-from spillover.errors import DataError, MarginError
+from spillover.errors import DataError, MarginError, RunError
 from spillover.forecast import forecast
 from spillover.implication.margins import Settings, fit
 from spillover.implication.queries import groups, held_out
@@ -154,6 +154,18 @@ def test_every_held_out_subject_has_a_row_on_request(tmp_path):
     assert np.mean([row["margin"] for row in rows]) == pytest.approx(found["rules"][0]["margin"]["mean"])
 
 
+def test_margins_that_cannot_be_written_are_one_clear_line(tmp_path):
+    table = write_csv(tmp_path / "my.csv", grouped(3, 4, 1))
+    with pytest.raises(RunError, match=r"cannot write the margins to .*my.csv.x.parquet"):
+        forecast(table, queries=table / "x.parquet")
+
+
+def test_a_table_without_anyone_held_out_has_margins_of_nobody(tmp_path):
+    found = forecast(write_csv(tmp_path / "my.csv", grouped(3, 4, 4)), queries=tmp_path / "q.parquet")
+    assert (found["rules"], found["untested"]) == ([], [])
+    assert pq.read_table(tmp_path / "q.parquet").schema.names[-1] == "margin"
+
+
 def test_a_yaml_rule_with_pairs_without_bridges_has_a_margin_that_is_not_positive(tmp_path):
     table = [*grouped(3, 4, 0), Triple(subject="x", relation="codes_in", answer="c0")]
     write_csv(tmp_path / "people.csv", table)
@@ -206,6 +218,7 @@ def test_the_document_repeats_bit_by_bit(tmp_path):
         (["--tol", "0"], "the tolerance must be positive"),
         (["--penalty", "-1"], "the penalty must be positive"),
         (["--time-limit", "0"], "limits must be positive"),
+        (["--target", "nan"], "the target must be a number, got nan"),
     ],
 )
 def test_settings_out_of_range_are_one_clear_line(tmp_path, options, complaint):

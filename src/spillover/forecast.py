@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import log
+from math import isfinite, log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from spillover.errors import MarginError, RunError
 from spillover.implication.advice import advise, mean_margin
 from spillover.implication.discovery import Association, associations
 from spillover.implication.margins import Fit, Settings, fit
@@ -31,6 +32,13 @@ DISCOVERED, UNTESTED = "discovered", "untested"
 """Kinds of rules that nobody stated: the table shows an association, or has too few bridges to tell."""
 
 _UNTESTED = 20  # pairs of the latter kind that are forecast, those with the most bridges
+
+
+QUERIES = pa.schema(
+    [(name, pa.string()) for name in ("fact", "implication", "kind", "subject", "group", "answer")]
+    + [("margin", pa.float64())]
+)
+"""Columns of the margins of single subjects: `group` is the fact's answer, `answer` what the rule implies."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,11 +85,13 @@ def forecast(
     would bring its mean margin below `target` (a wanted one: up to it). `queries` is a Parquet file to
     write, a row for each held-out subject and rule.
 
-    Raises `DataError` for a table that cannot be read or is too large, and `MarginError` for settings out
-    of range.
+    Raises `DataError` for a table that cannot be read or is too large, `MarginError` for settings out of
+    range, and `RunError` where `queries` cannot be written.
     """
     started = time.monotonic()
     settings = Settings(norm=norm, penalty=penalty, tol=tol, time_limit=time_limit)
+    if target is not None and not isfinite(target):
+        raise MarginError(f"the target must be a number, got {target}; margins of training are 1 or more")
     table = _read(kb, seed, progress)
     solved = fit(table.patterns, settings, progress=_closing(progress, tol))
     found = [] if table.rules else _associations(table, seed, progress)
@@ -96,7 +106,7 @@ def forecast(
     if not table.rules:
         rules = _ranked(rules)
     if queries is not None:
-        write_parquet(Path(queries), _query_table(solved, asked))
+        _write_queries(Path(queries), _query_table(solved, asked))
     patterns, proof = table.patterns, solved.certificate
     return jsonable(
         {
@@ -204,7 +214,7 @@ def _rule(solved: Fit, asked: _Asked) -> dict[str, Any]:
     """The rule's entry in the document."""
     relations, found, queries = solved.patterns.relations, asked.groups, asked.queries
     margins = solved.margins(queries)
-    top1, chance = _first_places(solved, asked)
+    top1, chance = solved.first_places(queries)
     return {
         "fact": relations[asked.fact],
         "implication": relations[asked.implication],
@@ -229,22 +239,6 @@ def _ranked(rules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rules, key=lambda rule: -rule["margin"]["mean"])
 
 
-def _first_places(solved: Fit, asked: _Asked) -> tuple[float, float]:
-    """How often the right answer comes first among the implication's answers, and the same with the held-out
-    subjects' groups dealt out anew, as an average over all deals; NaN without held-out subjects.
-    """
-    patterns, queries = solved.patterns, asked.queries
-    if not queries.pattern.size:
-        return float("nan"), float("nan")
-    said = patterns.answer[patterns.relation == asked.implication]
-    candidates = np.unique(np.concatenate([said, queries.answer]))
-    right = np.searchsorted(candidates, queries.answer)
-    credits = solved.credits(queries, candidates)
-    weights = queries.subjects / queries.subjects.sum()
-    share = np.bincount(right, weights=weights, minlength=candidates.size)
-    return float(weights @ credits[np.arange(right.size), right]), float(weights @ credits @ share)
-
-
 def _advice(
     solved: Fit, asked: _Asked, settings: Settings, target: float | None, progress: Progress
 ) -> list[dict[str, Any]]:
@@ -256,7 +250,7 @@ def _advice(
     def told(change: str, size: int) -> None:
         nonlocal looked_at
         looked_at += 1
-        progress(f"{name}", looked_at, max(looked_at + 1, 12))
+        progress(name, looked_at, looked_at + 1)
 
     options = advise(
         solved,
@@ -275,27 +269,29 @@ def _advice(
 def _query_table(solved: Fit, asked: Sequence[_Asked]) -> pa.Table:
     """A row for each held-out subject and rule: its margin, and what would be right."""
     patterns = solved.patterns
-    answers, parts = pa.array(patterns.answers), []
+    answers, parts = pa.array(patterns.answers, pa.string()), [QUERIES.empty_table()]
     for one in asked:
         queries = one.queries
         rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
-        names = {
-            "fact": patterns.relations[one.fact],
-            "implication": patterns.relations[one.implication],
-            "kind": one.kind,
-        }
-        parts.append(
-            pa.table(
-                {
-                    **{column: pa.array([name] * rows.size, pa.string()) for column, name in names.items()},
-                    "subject": patterns.members["subject"].take(pa.array(queries.member)),
-                    "group": answers.take(pa.array(queries.group[rows])),
-                    "answer": answers.take(pa.array(queries.answer[rows])),
-                    "margin": solved.margins(queries)[rows],
-                }
-            )
-        )
+        rule = patterns.relations[one.fact], patterns.relations[one.implication], one.kind
+        columns = [
+            *(pa.array([name] * rows.size, pa.string()) for name in rule),
+            patterns.members["subject"].take(pa.array(queries.member)),
+            answers.take(pa.array(queries.group[rows])),
+            answers.take(pa.array(queries.answer[rows])),
+            pa.array(solved.margins(queries)[rows]),
+        ]
+        parts.append(pa.table(columns, schema=QUERIES))
     return pa.concat_tables(parts)
+
+
+def _write_queries(path: Path, table: pa.Table) -> None:
+    try:
+        write_parquet(path, table)
+    except OSError as error:
+        raise RunError(
+            f"cannot write the margins to {path}: {error.strerror}; give --queries another file"
+        ) from error
 
 
 def _notes(table: _Table, solved: Fit) -> list[str]:

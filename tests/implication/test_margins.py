@@ -146,11 +146,20 @@ def test_ties_share_the_first_place():
     patterns = patterns_of(grouped(3, 4, 1))
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
     queries = held_out(patterns, fact, implication, groups(patterns, fact, implication, {}))
-    candidates = np.array([patterns.answers.index(f"c{i}") for i in range(3)])
-    merged = fit(patterns, Settings(norm="frobenius", tol=1e-6)).credits(queries, candidates)
-    assert merged == pytest.approx(1 / 3)
-    factorized = fit(patterns, TIGHT).credits(queries, candidates)
-    assert sorted(factorized.ravel()) == pytest.approx([0] * 6 + [1] * 3)
+    merged = fit(patterns, Settings(norm="frobenius", tol=1e-6)).first_places(queries)
+    assert merged == pytest.approx((1 / 3, 1 / 3))
+    assert fit(patterns, TIGHT).first_places(queries) == pytest.approx((1, 1 / 3))
+
+
+def test_chance_is_the_mean_over_all_deals_of_the_right_answers():
+    table = [one for one in grouped(3, 6, 2) if one.subject not in ("s0-4", "s0-5", "s1-5")]  # unequal groups
+    patterns = patterns_of(table)
+    fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
+    queries = held_out(patterns, fact, implication, groups(patterns, fact, implication, {}))
+    assert sorted(queries.subjects) == [2, 3, 4]
+    top1, chance = fit(patterns, TIGHT).first_places(queries)
+    assert top1 == 1
+    assert chance == pytest.approx((2 * 2 + 3 * 3 + 4 * 4) / 81)
 
 
 def test_a_table_of_all_different_answers_is_refused_before_any_memory_is_taken():

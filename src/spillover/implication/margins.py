@@ -3,7 +3,7 @@
 Shapes: P patterns, R relations and A answers of the table; Q queries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +54,28 @@ class Fit:
         """(Q,), each right answer's logit minus the largest other one. Training margins are at least 1."""
         return np.concatenate([np.empty(0), *(part[0] for part in self._chunks(queries))])
 
-    def credits(self, queries: Queries, candidates: np.ndarray) -> np.ndarray:
-        """(Q, C), the share of first place that each candidate (an answer) has: ties share it."""
-        parts = (_first(logits[:, candidates]) for _, logits in self._chunks(queries))
-        return np.concatenate([np.empty((0, candidates.size)), *parts])
+    def first_places(self, queries: Queries) -> tuple[float, float]:
+        """How often the right answer comes first among the relation's answers, and the same with the right
+        answers dealt out anew, as a mean over all deals. Ties share the place; NaN without queries.
+        """
+        said = self.patterns.answer[self.patterns.relation == queries.relation]
+        candidates, place = np.unique(np.concatenate([said, queries.answer]), return_inverse=True)
+        right = place[said.size :]
+        top1, first_C = 0.0, np.zeros(candidates.size)
+        start = 0
+        for _, logits in self._chunks(queries):
+            credits = _first(logits[:, candidates])
+            part = slice(start, start := start + len(logits))
+            top1 += queries.subjects[part] @ credits[np.arange(len(logits)), right[part]]
+            first_C += queries.subjects[part] @ credits
+        total = queries.subjects.sum()
+        if not total:
+            return float("nan"), float("nan")
+        share_C = np.bincount(right, weights=queries.subjects, minlength=candidates.size) / total
+        return float(top1 / total), float(first_C @ share_C / total)
 
-    def _chunks(self, queries: Queries):
+    def _chunks(self, queries: Queries) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Margins and logits of some queries at a time."""
         columns, column_of, kinds = (
             self.solution.columns,
             self.solution.column_of,
@@ -77,6 +93,7 @@ class Fit:
 
 
 def _first(logits: np.ndarray) -> np.ndarray:
+    """The share of the first place that each logit of a row has."""
     tied = logits >= logits.max(axis=1, keepdims=True) - _TIE
     return tied / tied.sum(axis=1, keepdims=True)
 

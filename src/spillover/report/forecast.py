@@ -21,8 +21,8 @@ _SHOWN = 5  # of those
 _LEGEND = (
     "margin: how far the right answer's logit lies above every other one's, for subjects that were "
     "never told it, where training margins are 1 or more (mean, least and most). first: how often it "
-    "comes out first. chance: the same with the subjects' groups shuffled. The margins forecast a "
-    "one-layer model exactly; for a language model they rank the risk."
+    "comes out first. chance: the same with the subjects' groups shuffled. Training takes a "
+    "one-layer model to these margins; for a language model they rank the risk."
 )
 
 
