@@ -1,4 +1,4 @@
-"""Every benchmark that fits into a quarter of an hour: `make bench`. `margin_cost` and `risk` take an hour each."""
+"""Every benchmark of a few minutes: `make bench`. `margin_cost` and `risk` take longer and draw into docs."""
 
 from benchmarks import discovery, finetuning, forecast, margin, scoring, symbolic
 

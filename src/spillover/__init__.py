@@ -4,7 +4,9 @@ The public names are loaded when they are first used: `import spillover` imports
 transformers.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,7 +49,17 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'spillover' has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    # Importing `spillover.audit` binds the module under the verb's own name; the verb takes its place.
     value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Keeps `spillover.forecast` the verb: importing the module of that name would bind it here."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,35 @@
+"""The public names: verbs stay verbs, whatever was imported before."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "from spillover.forecast import forecast",
+        "from spillover.audit import audit",
+        "import spillover.audit",
+        "spillover.audit",
+        "spillover.load_knowledge('demo')",
+    ],
+)
+def test_names_of_modules_are_the_verbs(before):
+    program = f"""
+import spillover
+{before}
+assert all(callable(getattr(spillover, name)) for name in spillover.__all__), spillover.forecast
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_package_and_the_forecast_import_no_torch():
+    program = """
+import sys, spillover, spillover.forecast
+spillover.forecast
+assert not {"torch", "transformers"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
