@@ -1,6 +1,8 @@
 """The forecast as its users call it: a table in, a document out."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -90,8 +92,8 @@ def test_the_table_on_the_terminal_fits_and_says_it_in_words(tmp_path, capsys, m
     assert max(map(len, printed.splitlines())) <= 80
     said = " ".join(printed.split())
     assert "“codes in” will follow “lives in”: margin 0.50 from 4 bridges per group." in said
-    assert "5 counterexamples per group (25 facts in all): margin 0.09, below 0.1" in said
-    assert "Certified: the least nuclear norm (hard margin) lies in [26.236" in said
+    assert "5 counterexamples per group (25 facts more in all): margin 0.09, below 0.1" in said
+    assert "Certified: the least nuclear norm lies in [26.236" in said
 
 
 @pytest.mark.parametrize("name", ["demo", "city-language", "country-code"])
@@ -112,12 +114,14 @@ def test_a_planted_rule_is_found_and_a_shuffled_one_is_not(tmp_path):
     assert [(rule["fact"], rule["implication"]) for rule in found["rules"]] == [("lives_in", "codes_in")]
     shuffled = forecast(write_csv(tmp_path / "shuffled.csv", noisy(5, 12, 4, seed=0, planted=False)))
     assert shuffled["rules"] == []
+    assert shuffled["discovery"]["together"] == 0 < shuffled["discovery"]["tested"]
 
 
 def test_pairs_with_too_few_bridges_are_told_apart_from_found_ones(tmp_path):
     found = forecast(write_csv(tmp_path / "few.csv", grouped(5, 4, 1)))
     assert found["rules"] == []
-    (rule,) = found["untested"]
+    (rule,) = found["discovery"]["rules"]
+    assert found["discovery"]["untested"] == 1
     assert (rule["kind"], rule["p_value"]) == ("untested", None)
     assert rule["margin"]["mean"] == pytest.approx(np.sqrt(1 / 3), abs=5e-3)
 
@@ -135,6 +139,68 @@ def test_a_contradiction_is_named_and_the_margin_is_soft(tmp_path):
     assert found["solver"]["margin"] == "soft"
     assert found["solver"]["certified"]
     assert any("my.csv:" in note and "'b1'" in note and "'b0'" in note for note in found["notes"])
+
+
+def drawn(tmp_path, table, rule="{fact: lives_in, implication: codes_in, bridges: 4}"):
+    """A complete table whose rule draws its bridges."""
+    write_csv(tmp_path / "people.csv", table)
+    (tmp_path / "people.yaml").write_text(
+        "relations: {lives_in: {prompt: '{subject} lives in'}, codes_in: {prompt: '{subject} codes in'}}\n"
+        f"rules: [{rule}]\ntriples: people.csv\n"
+    )
+    return tmp_path / "people.yaml"
+
+
+def test_drawn_bridges_say_what_is_implied_not_what_the_held_out_had(tmp_path):
+    table = [
+        Triple(subject=one.subject, relation="codes_in", answer="c0")
+        if one.relation == "codes_in" and one.subject in ("s1-19", "s2-19", "s3-19")
+        else one
+        for one in grouped(4, 20, 20)
+    ]
+    (rule,) = forecast(drawn(tmp_path, table), seed=1)["rules"]
+    assert (rule["bridges"], rule["exceptions"], rule["held_out"]) == (16, 0, 64)
+    assert rule["per_group"] == {"bridges": [4, 4], "exceptions": [0, 0]}
+
+
+def test_relations_with_one_answer_are_no_rules(tmp_path):
+    table = grouped(5, 4, 1)
+    people = sorted({one.subject for one in table})
+    table += [Triple(subject=s, relation="is", answer="human") for s in people[:12]]
+    found = forecast(write_csv(tmp_path / "my.csv", table))["discovery"]
+    assert [(one["fact"], one["implication"]) for one in found["rules"]] == [("lives_in", "codes_in")]
+
+
+def test_one_answer_for_everything_is_one_clear_line(tmp_path):
+    table = [Triple(subject=f"s{i}", relation="is", answer="human") for i in range(3)]
+    with pytest.raises(DataError, match="every triple has the same answer, 'human'"):
+        forecast(write_csv(tmp_path / "my.csv", table))
+
+
+def test_unequal_groups_and_uncertified_numbers_are_said_to_be(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    table = [one for one in grouped(4, 20, 7) if one.subject[:3] != "s0-" or int(one.subject[3:]) > 4]
+    app(
+        ["forecast", str(write_csv(tmp_path / "my.csv", table)), "--time-limit", "1e-6", "--advise"],
+        result_action="return_value",
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert "from 2 to 7 bridges per group" in said
+    assert said.index("NOT certified") < said.index("Found in the table")
+    assert "(not certified)" in said
+
+
+def test_an_interrupt_is_told_and_leaves_with_130(tmp_path):
+    table = write_csv(tmp_path / "my.csv", noisy(6, 60, 9, seed=0))
+    program = (
+        "import importlib, sys\nimport spillover.cli as cli\n"
+        "def stop(*_, **__): raise KeyboardInterrupt\n"
+        "importlib.import_module('spillover.forecast').forecast = stop\n"
+        f"sys.argv = ['spillover', 'forecast', {str(table)!r}]\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "interrupted")
 
 
 def test_a_penalty_makes_the_margin_soft(tmp_path):
@@ -162,7 +228,7 @@ def test_margins_that_cannot_be_written_are_one_clear_line(tmp_path):
 
 def test_a_table_without_anyone_held_out_has_margins_of_nobody(tmp_path):
     found = forecast(write_csv(tmp_path / "my.csv", grouped(3, 4, 4)), queries=tmp_path / "q.parquet")
-    assert (found["rules"], found["untested"]) == ([], [])
+    assert (found["rules"], found["discovery"]["rules"]) == ([], [])
     assert pq.read_table(tmp_path / "q.parquet").schema.names[-1] == "margin"
 
 
@@ -209,6 +275,7 @@ def test_the_document_repeats_bit_by_bit(tmp_path):
     first, second = forecast(table, advice=True), forecast(table, advice=True)
     for one in (first, second):
         one["solver"].pop("seconds")
+        one.pop("seconds")
     assert first == second
 
 

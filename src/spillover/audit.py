@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from spillover.errors import DataError
+from spillover.errors import DataError, MarginError
 from spillover.forecast import forecast
 from spillover.knowledge.builtin import load as load_knowledge
 from spillover.knowledge.leak import check_no_leak
@@ -188,10 +188,10 @@ class _Phases:
 
 
 def _forecast(split: Split, progress: Progress) -> dict[str, Any]:
-    """The forecast of what is trained; of a table too large for it, only that it is."""
+    """The forecast of what is trained; of a table that has none, only why."""
     try:
         return forecast(split, time_limit=_FORECAST_SECONDS, progress=progress)
-    except DataError as error:
+    except (DataError, MarginError) as error:
         return {"rules": [{"margin": {"mean": None}} for _ in split.kb.rules], "notes": [str(error)]}
 
 

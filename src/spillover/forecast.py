@@ -1,7 +1,7 @@
 """The forecast: a table of triples -> what fine-tuning on it will teach beyond it, before any training."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite, log
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from spillover.errors import MarginError, RunError
-from spillover.implication.advice import advise, mean_margin
+from spillover.implication.advice import advise
 from spillover.implication.discovery import Association, associations
 from spillover.implication.margins import Fit, Settings, fit
 from spillover.implication.queries import Groups, Queries, groups, held_out, held_out_by
@@ -31,7 +31,8 @@ ALPHA = 0.05
 DISCOVERED, UNTESTED = "discovered", "untested"
 """Kinds of rules that nobody stated: the table shows an association, or has too few bridges to tell."""
 
-_UNTESTED = 20  # pairs of the latter kind that are forecast, those with the most bridges
+_FORECAST = 20  # untested pairs of relations that are forecast, those with the most bridges
+_ADVISED = 10  # discovered rules that get advice, those with the largest margins
 
 
 QUERIES = pa.schema(
@@ -42,7 +43,7 @@ QUERIES = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Table:
+class _Trained:
     """What is trained on, and the rules whose implications are asked."""
 
     name: str
@@ -80,10 +81,11 @@ def forecast(
     """The margin of every held-out implication that training on the table will leave the model with.
 
     Returns the document of `spillover forecast --json` (NaN where undefined). `norm`, `penalty`, `tol` and
-    `time_limit` are those of `implication.margins.Settings`. A rule whose bridges are drawn is split by
-    `seed`; a table without rules has those that `associations` discovers. `advice` adds to each rule what
-    would bring its mean margin below `target` (a wanted one: up to it). `queries` is a Parquet file to
-    write, a row for each held-out subject and rule.
+    `time_limit` are those of `implication.margins.Settings`. Where a rule draws its bridges, the table is
+    split by `seed` as an audit does it; a table without rules has those that `associations` discovers.
+    `advice` adds to each rule (of discovered ones, the first ten) what would bring its mean margin below
+    `target` (a wanted one: up to it). `queries` is a Parquet file to write, a row for each held-out subject
+    and rule.
 
     Raises `DataError` for a table that cannot be read or is too large, `MarginError` for settings out of
     range, and `RunError` where `queries` cannot be written.
@@ -95,16 +97,15 @@ def forecast(
     table = _read(kb, seed, progress)
     solved = fit(table.patterns, settings, progress=_closing(progress, tol))
     found = [] if table.rules else _associations(table, seed, progress)
-    asked = [_ask(table, rule, number) for number, rule in enumerate(table.rules)]
-    asked += _both_ways(table, [one for one in found if one.adjusted <= ALPHA])
-    few = sorted((one for one in found if not one.testable), key=lambda one: -one.bridges)
-    untested = _ranked(_rule(solved, one) for one in _both_ways(table, few[:_UNTESTED]))
+    stated = [_ask(table, rule, number) for number, rule in enumerate(table.rules)]
+    together = [one for one in found if one.adjusted <= ALPHA]
+    few = _too_few_to_tell(table.patterns, found)
+    asked = stated or _ranked(solved, _both_ways(table, together))
+    untested = _ranked(solved, _both_ways(table, few[:_FORECAST]))
     rules = [_rule(solved, one) for one in asked]
     if advice:
-        for document, one in zip(rules, asked, strict=True):
+        for document, one in list(zip(rules, asked, strict=True))[: len(stated) or _ADVISED]:
             document["advice"] = _advice(solved, one, settings, target, progress)
-    if not table.rules:
-        rules = _ranked(rules)
     if queries is not None:
         _write_queries(Path(queries), _query_table(solved, asked))
     patterns, proof = table.patterns, solved.certificate
@@ -126,16 +127,25 @@ def forecast(
                 "relative_gap": proof.relative_gap,
                 "status": solved.solution.status.name.lower(),
                 "certified": bool(proof.relative_gap <= tol),
-                "seconds": time.monotonic() - started,
+                "tol": tol,
+                "seconds": solved.solution.seconds,
             },
             "rules": rules,
-            "untested": untested,
+            "discovery": None
+            if table.rules
+            else {
+                "tested": sum(one.testable for one in found),
+                "together": len(together),
+                "untested": len(few),
+                "rules": [_rule(solved, one) for one in untested],
+            },
             "notes": _notes(table, solved),
+            "seconds": time.monotonic() - started,
         }
     )
 
 
-def _read(kb: str | Path | KnowledgeBase | Split, seed: int, progress: Progress) -> _Table:
+def _read(kb: str | Path | KnowledgeBase | Split, seed: int, progress: Progress) -> _Trained:
     progress("read the table", 0, 1)
     table = _table(kb, seed)
     progress("read the table", 1, 1)
@@ -150,29 +160,27 @@ def _read(kb: str | Path | KnowledgeBase | Split, seed: int, progress: Progress)
     return replace(table, patterns=patterns)
 
 
-def _table(kb: str | Path | KnowledgeBase | Split, seed: int) -> _Table:
+def _table(kb: str | Path | KnowledgeBase | Split, seed: int) -> _Trained:
     if isinstance(kb, str | Path):
         if str(kb) in BUILTIN:
             return _table(load_builtin(str(kb)), seed)
         file = described(file_at(kb))
         if not any(rule.bridges for rule in file.rules):
-            return _Table(name=file.name, patterns=read_described(file), rules=file.rules)
+            return _Trained(name=file.name, patterns=read_described(file), rules=file.rules)
         kb = read_knowledge_base(kb)
     if isinstance(kb, KnowledgeBase):
         if not any(rule.bridges for rule in kb.rules):
-            return _Table(name=kb.name, patterns=patterns_of(kb.triples), rules=kb.rules)
+            return _Trained(name=kb.name, patterns=patterns_of(kb.triples), rules=kb.rules)
         kb = split(kb, seed)
-    return _Table(name=kb.kb.name, patterns=patterns_of(kb.training), rules=kb.kb.rules, split=kb)
+    return _Trained(name=kb.kb.name, patterns=patterns_of(kb.training), rules=kb.kb.rules, split=kb)
 
 
-def _ask(table: _Table, rule: Rule, number: int) -> _Asked:
+def _ask(table: _Trained, rule: Rule, number: int) -> _Asked:
     patterns = table.patterns
     relation = {name: place for place, name in enumerate(patterns.relations)}
     answer = {name: place for place, name in enumerate(patterns.answers)}
     fact, implication = relation[rule.fact], relation[rule.implication]
-    drawn = table.split.held_out if table.split else ()
-    implied = {one.group: one.answer for one in drawn if one.rule == number} | dict(rule.pairs)
-    pairs = {answer[b]: answer[c] for b, c in implied.items() if b in answer}
+    pairs = {answer[b]: answer[c] for b, c in rule.pairs.items() if b in answer}
     found = groups(patterns, fact, implication, pairs)
     queries = (
         held_out_by(table.split, number, patterns)
@@ -182,14 +190,23 @@ def _ask(table: _Table, rule: Rule, number: int) -> _Asked:
     return _Asked(fact=fact, implication=implication, kind=rule.kind, groups=found, queries=queries)
 
 
-def _associations(table: _Table, seed: int, progress: Progress) -> list[Association]:
+def _associations(table: _Trained, seed: int, progress: Progress) -> list[Association]:
     def told(done: int, pairs: int) -> None:
         progress("look for rules", done, pairs)
 
     return associations(table.patterns, alpha=ALPHA, seed=seed, progress=told)
 
 
-def _both_ways(table: _Table, found: Sequence[Association]) -> list[_Asked]:
+def _too_few_to_tell(patterns: Patterns, found: Sequence[Association]) -> list[Association]:
+    """Pairs that no number of their bridges could show to go together, the most bridges first. A relation
+    with one answer is left out: whatever is said of it follows from nothing.
+    """
+    various = np.array([len(patterns.answers_of(name)) > 1 for name in patterns.relations])
+    few = [one for one in found if not one.testable and various[list(one.relations)].all()]
+    return sorted(few, key=lambda one: -one.bridges)
+
+
+def _both_ways(table: _Trained, found: Sequence[Association]) -> list[_Asked]:
     """Each pair of relations as a rule in both directions, where somebody is held out."""
     asked = []
     for one in found:
@@ -223,9 +240,13 @@ def _rule(solved: Fit, asked: _Asked) -> dict[str, Any]:
         "undecided": int((found.implied < 0).sum()),
         "bridges": int(found.bridges.sum()),
         "exceptions": int(found.exceptions.sum()),
+        "per_group": {
+            name: [int(counts.min(initial=counts.max(initial=0))), int(counts.max(initial=0))]
+            for name, counts in (("bridges", found.bridges), ("exceptions", found.exceptions))
+        },
         "held_out": int(queries.subjects.sum()),
         "margin": {
-            "mean": mean_margin(margins, queries),
+            "mean": queries.mean(margins),
             "min": float(margins.min()) if margins.size else float("nan"),
             "max": float(margins.max()) if margins.size else float("nan"),
         },
@@ -235,24 +256,26 @@ def _rule(solved: Fit, asked: _Asked) -> dict[str, Any]:
     }
 
 
-def _ranked(rules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rules, key=lambda rule: -rule["margin"]["mean"])
+def _ranked(solved: Fit, asked: Sequence[_Asked]) -> list[_Asked]:
+    """The largest mean margin first."""
+    return sorted(asked, key=lambda one: -one.queries.mean(solved.margins(one.queries)))
 
 
 def _advice(
     solved: Fit, asked: _Asked, settings: Settings, target: float | None, progress: Progress
-) -> list[dict[str, Any]]:
+) -> dict[str, Any] | None:
+    """What would change the rule; None where nobody is held out."""
     if not asked.queries.pattern.size:
-        return []
+        return None
     name = f"advice on {solved.patterns.relations[asked.implication]}"
     looked_at = 0
 
-    def told(change: str, size: int) -> None:
+    def told(_change: str, _size: int) -> None:
         nonlocal looked_at
         looked_at += 1
         progress(name, looked_at, looked_at + 1)
 
-    options = advise(
+    found = advise(
         solved,
         asked.fact,
         asked.implication,
@@ -262,8 +285,9 @@ def _advice(
         settings=settings,
         progress=told,
     )
-    progress(name, looked_at, looked_at)
-    return [asdict(option) for option in options]
+    if looked_at:
+        progress(name, looked_at, looked_at)
+    return asdict(found)
 
 
 def _query_table(solved: Fit, asked: Sequence[_Asked]) -> pa.Table:
@@ -294,7 +318,7 @@ def _write_queries(path: Path, table: pa.Table) -> None:
         ) from error
 
 
-def _notes(table: _Table, solved: Fit) -> list[str]:
+def _notes(table: _Trained, solved: Fit) -> list[str]:
     """What a reader must know beside the numbers."""
     patterns, notes = table.patterns, list(table.patterns.contradictions)
     if patterns.contradicted > len(notes):
@@ -308,8 +332,6 @@ def _notes(table: _Table, solved: Fit) -> list[str]:
             for i in solved.conflict[:4]
         )
         notes.append(f"no model of one layer can keep all margins at once, such as these: {told}")
-    if not table.rules:
-        notes.append("no rules were given: these are the relations that go together, both ways")
     return notes
 
 

@@ -14,15 +14,16 @@ SETTINGS = Settings(tol=1e-5)
 PAIRS = {f"b{i}": f"c{i}" for i in range(5)}
 
 
-def options(table, **wishes):
+def advised(table, **wishes):
     patterns = patterns_of(table)
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
     before = fit(patterns, SETTINGS)
     found = groups(patterns, fact, implication, {})
-    return {
-        option.change: option
-        for option in advise(before, fact, implication, found, settings=SETTINGS, **wishes)
-    }
+    return advise(before, fact, implication, found, settings=SETTINGS, **wishes)
+
+
+def options(table, **wishes):
+    return {option.change: option for option in advised(table, **wishes).options}
 
 
 def margin(table):
@@ -83,9 +84,19 @@ def test_a_wanted_rule_is_told_how_many_bridges_it_needs():
     assert enough.margin == pytest.approx(0.5, abs=2e-3)
 
 
-def test_a_target_met_already_needs_one_step_at_most():
-    found = options(grouped(5, 20, 4), wanted=False, target=0.9)
-    assert all(option.enough and option.enough.per_group == 1 for option in found.values())
+@pytest.mark.parametrize(("wanted", "target"), [(False, 0.9), (True, 0.3), (True, None)])
+def test_a_target_met_already_needs_nothing(wanted, target):
+    found = advised(grouped(5, 20, 4), wanted=wanted, target=target)
+    assert found.reached
+    assert found.options == ()
+
+
+def test_where_all_groups_imply_the_same_there_are_no_counterexamples():
+    table = [
+        one if one.relation == "lives_in" else Triple(subject=one.subject, relation="codes_in", answer="c")
+        for one in grouped(3, 6, 2)
+    ]
+    assert list(options(table, wanted=False)) == ["unknowns", "fewer bridges"]
 
 
 def test_groups_without_enough_subjects_give_what_they_have():

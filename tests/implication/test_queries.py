@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spillover.implication.queries import UNKNOWN, groups, held_out, held_out_by, said, silent
+from spillover.implication.queries import NO_ANSWER, groups, held_out, held_out_by, lacks, said
 from spillover.knowledge.builtin import load_builtin
 from spillover.knowledge.patterns import patterns_of
 from spillover.knowledge.split import split
@@ -34,7 +34,7 @@ def test_groups_count_bridges_exceptions_and_who_is_held_out():
     found = groups(patterns, lives, codes, {})
     names = [patterns.answers[b] for b in found.group]
     assert names == ["Oslo", "Rome"]
-    assert [patterns.answers[c] if c != UNKNOWN else None for c in found.implied] == [None, "Perl"]
+    assert [patterns.answers[c] if c != NO_ANSWER else None for c in found.implied] == [None, "Perl"]
     assert found.bridges.tolist() == [0, 2]
     assert found.exceptions.tolist() == [0, 1]
     assert found.held_out.tolist() == [1, 2]
@@ -52,15 +52,15 @@ def test_a_tie_is_left_open():
     table = [*TABLE, *triples(("Jo", "lives", "Rome"), ("Jo", "codes", "Rust"))]
     patterns, lives, codes = world(table)
     found = groups(patterns, lives, codes, {})
-    assert found.implied.tolist() == [UNKNOWN, UNKNOWN]
+    assert found.implied.tolist() == [NO_ANSWER, NO_ANSWER]
     assert not held_out(patterns, lives, codes, found).pattern.size
 
 
 def test_who_contradicts_himself_says_nothing_and_is_not_asked():
     patterns, lives, codes = world()
     hi = patterns.members["pattern"].to_pylist()[patterns.members["subject"].to_pylist().index("Hi")]
-    assert said(patterns, lives)[hi] == UNKNOWN
-    assert not silent(patterns, lives)[hi]
+    assert said(patterns, lives)[hi] == NO_ANSWER
+    assert not lacks(patterns, lives)[hi]
     queries = held_out(patterns, lives, codes, groups(patterns, lives, codes, {}))
     asked = [patterns.members["subject"].to_pylist()[row] for row in queries.member]
     assert asked == ["Di", "Ed"]

@@ -171,6 +171,7 @@ def forecasts() -> list[dict[str, Any]]:
         "undecided": 0,
         "bridges": 20,
         "exceptions": 0,
+        "per_group": {"bridges": [4, 4], "exceptions": [0, 0]},
         "held_out": 80,
         "margin": {"mean": 0.5, "min": 0.5, "max": 0.5},
         "top1": 1.0,

@@ -62,7 +62,7 @@ def test_the_page_tells_the_whole_story_in_order(page):
         "59%",
         "What the table forecast",
         "“codes in” will follow “comes from”: margin 0.50 from 4 bridges per group.",
-        "Certified: the least nuclear norm (hard margin) lies in [52.4708, 52.4745]",
+        "Certified: the least nuclear norm lies in [52.4708, 52.4745]",
         "Where the right answer stands",
         "What each group is answered",
         "Facts learned",

@@ -13,12 +13,15 @@ from spillover import __version__
 from spillover.cli import audits, foresight, lab
 from spillover.errors import SpilloverError
 
+_RESUMABLE = (["audit"], ["symbolic"], ["reproduce"])
+
 app = App(
     name="spillover",
     version=__version__,
     help="Measure and forecast what fine-tuning teaches a language model beyond its data.",
     help_format="plaintext",  # markdown would cost a third of the time of `--help`
     help_on_error=False,
+    suppress_keyboard_interrupt=False,  # ours says how to go on
 )
 for _verb in (
     audits.audit,
@@ -45,7 +48,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except KeyboardInterrupt:
-        print("interrupted; the same command with --out DIR of this run goes on from there", file=sys.stderr)
+        hint = "; the same command with --out DIR of this run goes on from there"
+        print(f"interrupted{hint if sys.argv[1:2] in _RESUMABLE else ''}", file=sys.stderr)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 

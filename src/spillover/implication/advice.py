@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from spillover.implication.margins import Fit, Settings, fit
-from spillover.implication.queries import Groups, Queries, groups, held_out, said, silent
+from spillover.implication.queries import Groups, groups, held_out, lacks, said
 from spillover.knowledge.patterns import Patterns
 from spillover.margin.solution import Solution
 
@@ -26,6 +26,16 @@ UNKNOWN_ANSWER = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What would bring a rule's mean margin where it is wanted."""
+
+    target: float
+    reached: bool
+    """Whether the table as it is has it there: nothing to change."""
+    options: tuple["Option", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """A change by so many subjects of every group, and the forecast after it."""
 
@@ -35,6 +45,8 @@ class Step:
     margin: float
     """Mean over the subjects still held out."""
     relative_gap: float
+    certified: bool
+    """Whether the gap is within the tolerance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +54,6 @@ class Option:
     """One kind of change: the steps looked at, by size, and the smallest that reaches the target, if any."""
 
     change: Change
-    target: float
     steps: tuple[Step, ...]
     enough: Step | None
 
@@ -57,44 +68,46 @@ def advise(
     target: float | None = None,
     settings: Settings,
     progress: Callable[[Change, int], None] | None = None,
-) -> list[Option]:
+) -> Advice:
     """What would bring the rule's mean margin below the target, or for a wanted rule to the target.
 
     Sizes are doubled until the target is reached and then halved in between, which finds the smallest
-    size if the margin moves one way with the size.
+    size if the margin moves one way with the size. `settings.time_limit` is that of every step.
     """
     if target is None:
         target = WANTED_TARGET if wanted else SPURIOUS_TARGET
-    unwanted: tuple[Change, ...] = ("counterexamples", "unknowns", "fewer bridges")
-    changes: tuple[Change, ...] = ("more bridges",) if wanted else unwanted
-    return [
-        _option(
-            _Table(before, fact, implication, found, settings, change, progress), wanted=wanted, target=target
-        )
+
+    def reached(margin: float) -> bool:
+        return margin >= target if wanted else margin < target
+
+    asked = held_out(before.patterns, fact, implication, found)
+    if reached(asked.mean(before.margins(asked))):
+        return Advice(target=target, reached=True)
+    changes: list[Change] = ["more bridges"] if wanted else ["unknowns", "fewer bridges"]
+    if not wanted and np.unique(found.implied[found.implied >= 0]).size > 1:
+        changes.insert(0, "counterexamples")
+    options = (
+        _option(_Changed(before, fact, implication, found, settings, change, progress), reached)
         for change in changes
-    ]
+    )
+    return Advice(target=target, reached=False, options=tuple(options))
 
 
-def _option(table: "_Table", *, wanted: bool, target: float) -> Option:
-    def reached(step: Step) -> bool:
-        return step.margin >= target if wanted else step.margin < target
-
+def _option(table: "_Changed", reached: Callable[[float], bool]) -> Option:
     low, high, size = 0, None, 1
     while high is None and size <= table.most:
-        if reached(table.step(size)):
+        if reached(table.step(size).margin):
             high = size
         else:
             low, size = size, (2 * size if 2 * size <= table.most or size == table.most else table.most)
     while high is not None and high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if reached(table.step(middle)) else (middle, high)
+        low, high = (low, middle) if reached(table.step(middle).margin) else (middle, high)
     steps = tuple(table.steps[size] for size in sorted(table.steps))
-    return Option(
-        change=table.change, target=target, steps=steps, enough=None if high is None else table.steps[high]
-    )
+    return Option(change=table.change, steps=steps, enough=None if high is None else table.steps[high])
 
 
-class _Table:
+class _Changed:
     """A table under one kind of change, by size."""
 
     def __init__(
@@ -131,8 +144,9 @@ class _Table:
         self.steps[size] = Step(
             per_group=size,
             subjects=edited.moved,
-            margin=mean_margin(after.margins(left), left),
+            margin=left.mean(after.margins(left)),
             relative_gap=after.certificate.relative_gap,
+            certified=bool(after.certificate.relative_gap <= self._settings.tol),
         )
         if self._progress is not None:
             self._progress(self.change, size)
@@ -141,7 +155,7 @@ class _Table:
     def _edits(self, size: int) -> Iterable["_Edit"]:
         patterns, found = self._before.patterns, self._found
         facts, shown = said(patterns, self._fact), said(patterns, self._implication)
-        lacking = silent(patterns, self._implication)
+        lacking = lacks(patterns, self._implication)
         implied = list(dict.fromkeys(found.implied[found.implied >= 0].tolist()))
         for b, c in zip(found.group.tolist(), found.implied.tolist(), strict=True):
             if c < 0:
@@ -158,15 +172,10 @@ class _Table:
         """What the group's added fact of that number says."""
         if self.change == "more bridges":
             return right
-        if self.change == "counterexamples" and len(implied) > 1:  # spread over what other groups imply
+        if self.change == "counterexamples":  # spread over what other groups imply
             return implied[(implied.index(right) + 1 + number % (len(implied) - 1)) % len(implied)]
         answers = self._before.patterns.answers
         return answers.index(UNKNOWN_ANSWER) if UNKNOWN_ANSWER in answers else len(answers)
-
-
-def mean_margin(margins: np.ndarray, queries: Queries) -> float:
-    """Over the subjects that the queries stand for; NaN without any."""
-    return float(np.average(margins, weights=queries.subjects)) if margins.size else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 Shapes: P patterns, R relations and A answers of the table; Q queries.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ no multiplier there exceeds 1, for it would push the subject's own column beyond
 _TIE = 1e-3  # logits this close are the same answer: what a gap of 1e-4 leaves uncertain
 _ENTRIES, _SIDE = 100_000_000, 10_000  # of W: 0.8 GB, and its smaller side
 _CHUNK = 4_000_000  # logits held at once: 32 MB
+_LEAST_TIME = 0.1  # seconds that a soft margin has after a hard one has used up the limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Settings:
     tol: float = 1e-4
     """The relative gap to be reached."""
     time_limit: float = np.inf
-    """Seconds, after which the best points so far are taken."""
+    """Seconds for the solver, after which the best points so far are taken."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,23 +110,25 @@ def fit(
     """Solve the table's problem: features e_s + e_r, every other answer an alternative, margins at least 1.
 
     A table that no W can keep every margin of is solved with a soft margin. `start` is a solution of a
-    table with the same shape that is nearly the same. Raises `DataError` for a table too large for W, and
-    `MarginError` for settings out of range.
+    table with the same shape that is nearly the same. Raises `DataError` for a table with one answer or too
+    large for W, and `MarginError` for settings out of range.
     """
-    _refuse_too_large(patterns)
+    _refuse_unfit(patterns)
     conflict: tuple[int, ...] = ()
-    penalty = np.inf if settings.penalty is None else settings.penalty
-    try:
+    started = time.monotonic()
+
+    def solved(penalty: float) -> tuple[MarginProblem, Solution]:
         problem = _problem(patterns, settings.norm, penalty)
-        solution = solve(
-            problem, settings.tol, time_limit=settings.time_limit, progress=progress, start=start
-        )
+        limit = settings.time_limit
+        if conflict:  # some of it is spent
+            limit = max(limit - (time.monotonic() - started), _LEAST_TIME)
+        return problem, solve(problem, settings.tol, time_limit=limit, progress=progress, start=start)
+
+    try:
+        problem, solution = solved(np.inf if settings.penalty is None else settings.penalty)
     except InseparableError as error:
         conflict = tuple(error.examples)
-        problem = _problem(patterns, settings.norm, PENALTY)
-        solution = solve(
-            problem, settings.tol, time_limit=settings.time_limit, progress=progress, start=start
-        )
+        problem, solution = solved(PENALTY)
     proof = certificate(problem, solution)
     return Fit(patterns=patterns, problem=problem, solution=solution, certificate=proof, conflict=conflict)
 
@@ -142,7 +146,12 @@ def _problem(patterns: Patterns, norm: Norm, penalty: float) -> MarginProblem:
     )
 
 
-def _refuse_too_large(patterns: Patterns) -> None:
+def _refuse_unfit(patterns: Patterns) -> None:
+    if len(patterns.answers) < 2:
+        raise DataError(
+            f"every triple has the same answer, {patterns.answers[0]!r}, so there is nothing to confuse; "
+            "a forecast needs at least two answers"
+        )
     columns, answers = len(patterns.subjects) + len(patterns.relations), len(patterns.answers)
     if columns * answers <= _ENTRIES and min(columns, answers) <= _SIDE:
         return

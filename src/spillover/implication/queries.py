@@ -11,7 +11,7 @@ import numpy as np
 from spillover.knowledge.patterns import Patterns
 from spillover.knowledge.split import Split
 
-UNKNOWN = -1
+NO_ANSWER = -1
 """No answer: the table does not say, or says two things."""
 
 
@@ -22,7 +22,7 @@ class Groups:
     group: np.ndarray
     """(G,), the fact's answer b."""
     implied: np.ndarray
-    """(G,), the implication's answer c; UNKNOWN where bridges are missing or tied."""
+    """(G,), the implication's answer c; NO_ANSWER where bridges are missing or tied."""
     bridges: np.ndarray
     """(G,), subjects with the fact b and the implication c."""
     exceptions: np.ndarray
@@ -48,17 +48,21 @@ class Queries:
     member: np.ndarray
     """(Σ subjects,), rows of the patterns' `members`, query after query; empty where these are not known."""
 
+    def mean(self, values: np.ndarray) -> float:
+        """Over the subjects, of a value for each query; NaN without any."""
+        return float(np.average(values, weights=self.subjects)) if values.size else float("nan")
+
 
 def said(patterns: Patterns, relation: int) -> np.ndarray:
-    """(P,), each pattern's answer to the relation; UNKNOWN where it says nothing or contradicts itself."""
+    """(P,), each pattern's answer to the relation; NO_ANSWER where it says nothing or contradicts itself."""
     its = patterns.relation == relation
-    answers = np.full(len(patterns.subjects), UNKNOWN)
+    answers = np.full(len(patterns.subjects), NO_ANSWER)
     answers[patterns.pattern[its]] = patterns.answer[its]
-    answers[np.bincount(patterns.pattern[its], minlength=answers.size) > 1] = UNKNOWN
+    answers[np.bincount(patterns.pattern[its], minlength=answers.size) > 1] = NO_ANSWER
     return answers
 
 
-def silent(patterns: Patterns, relation: int) -> np.ndarray:
+def lacks(patterns: Patterns, relation: int) -> np.ndarray:
     """(P,), whether the pattern says nothing about the relation."""
     return ~np.isin(np.arange(len(patterns.subjects)), patterns.pattern[patterns.relation == relation])
 
@@ -69,27 +73,27 @@ def groups(patterns: Patterns, fact: int, implication: int, pairs: Mapping[int, 
     What follows from b is what `pairs` says, else what most of its bridges show; a tie is left open.
     """
     facts, shown = said(patterns, fact), said(patterns, implication)
-    weights, both = patterns.subjects, (facts != UNKNOWN) & (shown != UNKNOWN)
+    weights, both = patterns.subjects, (facts != NO_ANSWER) & (shown != NO_ANSWER)
     answers = len(patterns.answers)
     cells, cell_of = np.unique(facts[both] * answers + shown[both], return_inverse=True)
     counts = np.bincount(cell_of, weights=weights[both], minlength=cells.size).astype(int)
     b, c = np.divmod(cells, answers)
-    group = np.unique(facts[facts != UNKNOWN])
-    implied = np.full(group.size, UNKNOWN)
+    group = np.unique(facts[facts != NO_ANSWER])
+    implied = np.full(group.size, NO_ANSWER)
     for place, answer in enumerate(group):
         mine = counts * (b == answer)
         most = np.flatnonzero((mine == mine.max(initial=1)) & (mine > 0))
-        implied[place] = pairs.get(int(answer), c[most[0]] if most.size == 1 else UNKNOWN)
+        implied[place] = pairs.get(int(answer), c[most[0]] if most.size == 1 else NO_ANSWER)
     place = np.searchsorted(group, b)
     follows = implied[place] == c
-    lacks = silent(patterns, implication) & (facts != UNKNOWN)
+    asked = lacks(patterns, implication) & (facts != NO_ANSWER)
     return Groups(
         group=group,
         implied=implied,
         bridges=np.bincount(place, weights=counts * follows, minlength=group.size).astype(int),
         exceptions=np.bincount(place, weights=counts * ~follows, minlength=group.size).astype(int),
         held_out=np.bincount(
-            np.searchsorted(group, facts[lacks]), weights=weights[lacks], minlength=group.size
+            np.searchsorted(group, facts[asked]), weights=weights[asked], minlength=group.size
         ).astype(int),
     )
 
@@ -97,7 +101,7 @@ def groups(patterns: Patterns, fact: int, implication: int, pairs: Mapping[int, 
 def held_out(patterns: Patterns, fact: int, implication: int, found: Groups) -> Queries:
     """Every pattern with the fact and without the implication, where the table shows what would follow."""
     facts = said(patterns, fact)
-    pattern = np.flatnonzero(silent(patterns, implication) & np.isin(facts, found.group[found.implied >= 0]))
+    pattern = np.flatnonzero(lacks(patterns, implication) & np.isin(facts, found.group[found.implied >= 0]))
     return Queries(
         relation=implication,
         pattern=pattern,

@@ -30,6 +30,7 @@ _Known = tuple[Collection[str], Path | str]
 class Patterns:
     """What a table says, without saying it twice. The order of its rows plays no role.
 
+    As read, all names and statements are sorted; a table that was changed since need not be.
     Statement i says that the subjects of pattern `pattern[i]` have `answer[i]` as their `relation[i]`.
     Statements are sorted by pattern, relation and answer; patterns by what is said of them. A
     pattern with two statements of one relation contradicts itself.

@@ -16,46 +16,65 @@ CLEAR = 0.05
 """A mean margin this far from 0 is called a forecast; nearer, the table leaves the question open."""
 
 _DISCOVERED = ("Found in the table: relations that go together, wanted or not", "yellow")
-_UNTESTED = ("Too few bridges to tell from chance, yet enough to teach", "yellow")
-_SHOWN = 5  # of those
+_FEW = ("Too few bridges to tell from chance, yet enough to teach", "yellow")
+_SHOWN, _SHOWN_FEW = 15, 5  # rules of a kind
 _LEGEND = (
     "margin: how far the right answer's logit lies above every other one's, for subjects that were "
     "never told it, where training margins are 1 or more (mean, least and most). first: how often it "
-    "comes out first. chance: the same with the subjects' groups shuffled. Training takes a "
-    "one-layer model to these margins; for a language model they rank the risk."
+    "comes first among the implication's answers. chance: the same with the subjects' groups shuffled. "
+    "These are the margins that the training of a one-layer model heads for; for a language model they "
+    "rank the risk."
 )
 
 
 def forecast_table(results: Mapping[str, Any]) -> RenderableType:
     """The document of `spillover forecast --json`: every rule's margins, sentences, advice, and the proof."""
-    kb = results["kb"]
-    size = (
-        f"{kb['subjects']:,} subjects ({kb['patterns']:,} kinds), {kb['relations']:,} relations, "
-        f"{kb['answers']:,} answers, {kb['triples']:,} triples"
+    kb, discovery = results["kb"], results["discovery"]
+    counts = (
+        f"{_counted(kb['subjects'], 'subjects')} ({_counted(kb['patterns'], 'kinds')})",
+        *(_counted(kb[name], name) for name in ("relations", "answers", "triples")),
     )
+    proven = Text(proof(results["solver"]), style="" if results["solver"]["certified"] else "bold red")
     parts: list[RenderableType] = [
         Text(f"What fine-tuning on {kb['name']} will teach beyond it", style="bold"),
-        Text(size),
+        Text(", ".join(counts)),
     ]
-    kinds = {**HEADINGS, "discovered": _DISCOVERED}
-    sections = [
-        (heading, [rule for rule in results["rules"] if rule["kind"] == kind])
-        for kind, heading in kinds.items()
-    ]
-    taught = [rule for rule in results["untested"] if rule["margin"]["mean"] >= CLEAR]
-    sections.append((_UNTESTED, taught[:_SHOWN]))
-    for (heading, colour), rules in sections:
-        if not rules:
-            continue
-        parts += [Text(), Text(heading, style=f"bold {colour}"), _rules(rules)]
-        for rule in rules:
-            parts.append(Padding(Text(sentence(rule)), (0, 0, 0, 2)))
-            parts += [Padding(Text(f"- {line}"), (0, 0, 0, 4)) for line in advice(rule)]
-    if not (results["rules"] or results["untested"]):
-        parts += [Text(), Text("No implication is held out: there is nothing to forecast.")]
-    parts += [Text(), Text(proof(results["solver"]))]
+    parts += [] if results["solver"]["certified"] else [proven]
+    for kind, heading in {**HEADINGS, "discovered": _DISCOVERED}.items():
+        parts += _section(heading, [rule for rule in results["rules"] if rule["kind"] == kind], _SHOWN)
+    if discovery:
+        parts += [] if discovery["together"] else [Text(), Text(_nothing_found(discovery))]
+        taught = [rule for rule in discovery["rules"] if rule["margin"]["mean"] >= CLEAR]
+        parts += _section(_FEW, taught, _SHOWN_FEW)
+        if taught:
+            parts += [Text("State one as a rule in a YAML file to have advice on it.")]
+    parts += [Text(), proven] if results["solver"]["certified"] else [Text()]
     parts += [Text(f"Note: {note}") for note in results["notes"]]
     return Group(*parts, Text(), Text(_LEGEND, style="dim"))
+
+
+def _section(
+    heading: tuple[str, str], rules: Sequence[Mapping[str, Any]], shown: int
+) -> list[RenderableType]:
+    if not rules:
+        return []
+    parts: list[RenderableType] = [
+        Text(),
+        Text(heading[0], style=f"bold {heading[1]}"),
+        _rules(rules[:shown]),
+    ]
+    for rule in rules[:shown]:
+        parts.append(Padding(Text(sentence(rule)), (0, 0, 0, 2)))
+        parts += [Padding(Text(f"- {line}"), (0, 0, 0, 4)) for line in advice(rule)]
+    if len(rules) > shown:
+        parts.append(Text(f"... and {len(rules) - shown:,} more, with smaller margins (--json has them)"))
+    return parts
+
+
+def _nothing_found(discovery: Mapping[str, Any]) -> str:
+    if discovery["tested"]:
+        return f"No relations go together beyond chance ({_counted(discovery['tested'], 'pairs')} tested)."
+    return "No pair of relations has the bridges to tell whether they go together."
 
 
 def sentence(rule: Mapping[str, Any]) -> str:
@@ -72,10 +91,9 @@ def sentence(rule: Mapping[str, Any]) -> str:
 
 
 def _per_group(rule: Mapping[str, Any], what: str) -> str:
-    shown, count = rule["groups"] - rule["undecided"], rule[what]
-    if shown and count % shown == 0 and shown == rule["groups"]:
-        return f"{_counted(count // shown, what)} per group"
-    return f"{_counted(count, what)} in {shown:,} of {rule['groups']:,} groups"
+    least, most = rule["per_group"][what]
+    told = _counted(most, what) if least == most else f"{least:,} to {_counted(most, what)}"
+    return f"{told} per group"
 
 
 def _counted(count: int, what: str) -> str:
@@ -84,33 +102,39 @@ def _counted(count: int, what: str) -> str:
 
 def advice(rule: Mapping[str, Any]) -> list[str]:
     """Each option in a sentence, with the forecast after it."""
-    return [_option(option) for option in rule.get("advice", ())]
+    found = rule.get("advice")
+    if found is None:
+        return []
+    target = f"{'at least' if rule['kind'] == 'causal' else 'below'} {found['target']:g}"
+    if found["reached"]:
+        return [f"already {target}: nothing to change"]
+    return [_option(option, target) for option in found["options"]]
 
 
-def _option(option: Mapping[str, Any]) -> str:
-    added = {
-        "counterexamples": "{} counterexample{} per group",
-        "unknowns": "“unknown” as the answer of {} subject{} per group",
-        "fewer bridges": "{} bridge{} fewer per group",
-        "more bridges": "{} bridge{} more per group",
+def _option(option: Mapping[str, Any], target: str) -> str:
+    added, sign = {
+        "counterexamples": ("{} counterexample{} per group", "more"),
+        "unknowns": ("“unknown” as the answer of {} subject{} per group", "more"),
+        "fewer bridges": ("{} bridge{} fewer per group", "fewer"),
+        "more bridges": ("{} bridge{} more per group", "more"),
     }[option["change"]]
-    wanted = option["change"] == "more bridges"
-    target = f"{'at least' if wanted else 'below'} {option['target']:g}"
     step = option["enough"] or (option["steps"][-1] if option["steps"] else None)
     if step is None:
-        return f"{option['change']}: there are none to change"
+        return f"{option['change']}: no group has a subject to spare"
     change = added.format(step["per_group"], "" if step["per_group"] == 1 else "s")
-    change += f" ({step['subjects']} facts in all)"
+    change += f" ({step['subjects']} facts {sign} in all)"
+    doubt = "" if step["certified"] else " (not certified)"
     if option["enough"]:
-        return f"{change}: margin {number(step['margin'])}, {target}"
-    return f"{change}: margin still {number(step['margin'])}, not {target}"
+        return f"{change}: margin {number(step['margin'])}, {target}{doubt}"
+    return f"{change}: margin still {number(step['margin'])}, not {target}{doubt}"
 
 
 def proof(solver: Mapping[str, Any]) -> str:
     """What the numbers rest on: the certified interval and its gap."""
     if solver["objective"] is None:
         return f"NOT certified: no point that keeps every margin was found in {solver['seconds']:.1f} s."
-    least = f"the least {solver['norm']} norm ({solver['margin']} margin)"
+    norm = {"nuclear": "nuclear norm", "frobenius": "½‖W‖²"}[solver["norm"]]
+    least = f"the least {norm}" + ("" if solver["margin"] == "hard" else " plus the price of missed margins")
     interval = f"[{solver['lower_bound']:.6g}, {solver['objective']:.6g}]"
     certified = "Certified" if solver["certified"] else "NOT certified to the tolerance"
     return (

@@ -130,7 +130,7 @@ def percent(value: float | None) -> str:
 
 def number(value: float | None) -> str:
     """A mean rank or margin with two decimals."""
-    return NOTHING if value is None else f"{value:.2f}"
+    return NOTHING if value is None else f"{round(value, 2) + 0.0:.2f}"  # no minus before 0.00
 
 
 def interval(low: float | None, high: float | None, *, share: bool = True) -> str:
