@@ -139,8 +139,8 @@ def chart(points: list[dict]) -> alt.LayerChart | alt.FacetChart:
             scale=alt.Scale(domain=list(COUNTEREXAMPLES), range=["#0072b2", "#56b4e9", "#e69f00", "#d55e00"]),
         ),
     )
-    blind = base.mark_line(color="#999", strokeDash=[3, 3]).encode(x="margin:Q", y="null:Q")
-    return alt.layer(blind, dots).properties(width=420, height=300)
+    blind = base.mark_rule(color="#999", strokeDash=[3, 3]).encode(y="mean(null):Q")
+    return alt.layer(blind, dots).properties(width=420, height=300).configure_view(stroke=None)
 
 
 if __name__ == "__main__":
