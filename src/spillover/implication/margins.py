@@ -149,8 +149,8 @@ def _problem(patterns: Patterns, norm: Norm, penalty: float) -> MarginProblem:
 def _refuse_unfit(patterns: Patterns) -> None:
     if len(patterns.answers) < 2:
         raise DataError(
-            f"every triple has the same answer, {next(iter(patterns.answers))!r}, so there is nothing to confuse; "
-            "a forecast needs at least two answers"
+            f"every triple has the same answer, {next(iter(patterns.answers))!r}, so there is nothing to "
+            "confuse; a forecast needs at least two answers"
         )
     columns, answers = len(patterns.subjects) + len(patterns.relations), len(patterns.answers)
     if columns * answers <= _ENTRIES and min(columns, answers) <= _SIDE:
