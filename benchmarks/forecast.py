@@ -14,23 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.tables import ruled
+
 _LINE = "{name:<46}{seconds:>7.1f} s {memory:>6.2f} GB  gap {gap:.1e}, {patterns:,} patterns, {rules} rules"
-
-
-def noisy(subjects: int, relations: int, answers: int) -> np.ndarray:
-    """(subjects, relations): the first answer decides the others but for 10%; 30% are -1, unknown."""
-    rng = np.random.default_rng(0)
-    rules = np.stack([rng.permutation(answers) for _ in range(relations)])
-    table = rules[:, rng.integers(answers, size=subjects)].T
-    wrong = rng.random(table.shape) < 0.1
-    wrong[:, 0] = False
-    table[wrong] = rng.integers(answers, size=wrong.sum())
-    return np.where(rng.random(table.shape) < 0.7, table, -1)
 
 
 def alike(subjects: int, patterns: int) -> np.ndarray:
     """(subjects, 5): every subject is like one of the first `patterns` subjects of a noisy table."""
-    return noisy(patterns, 5, 15)[np.random.default_rng(1).integers(patterns, size=subjects)]
+    return ruled(patterns, 5, 15, 0.1, seed=0)[np.random.default_rng(1).integers(patterns, size=subjects)]
 
 
 def write(table: np.ndarray, path: Path) -> None:
@@ -64,7 +55,7 @@ def main() -> None:
         path = Path(folder) / "facts.csv"
         for name, table in (
             ("1,000,000 subjects of few patterns, gap 1e-3", alike(1_000_000, 2_300)),
-            ("100,000 subjects x 5, 10% noise, gap 1e-3", noisy(100_000, 5, 15)),
+            ("100,000 subjects x 5, 10% noise, gap 1e-3", ruled(100_000, 5, 15, 0.1, seed=0)),
         ):
             write(table, path)
             print(_LINE.format(name=name, **measure(path, "1e-3")), flush=True)

@@ -1,4 +1,4 @@
-"""Tables of facts, as margin problems: fully random ones, and rules with and without noise."""
+"""Tables of facts, fully random ones and rules with and without noise; also as margin problems."""
 
 import numpy as np
 
@@ -14,15 +14,22 @@ def random_table(
     return _problem(np.where(known, rng.integers(answers, size=known.shape), -1), answers, norm)
 
 
-def rule_table(subjects: int, relations: int, answers: int, noise: float, seed: int) -> MarginProblem:
-    """The first answer decides the others, but for a share of `noise`; a cell is known with 0.7."""
+def ruled(subjects: int, relations: int, answers: int, noise: float, seed: int) -> np.ndarray:
+    """(subjects, relations): the first answer decides the others, but for a share of `noise`; 30% are -1,
+    unknown.
+    """
     rng = np.random.default_rng(seed)
     rules = np.stack([rng.permutation(answers) for _ in range(relations)])
     table = rules[:, rng.integers(answers, size=subjects)].T
     noisy = rng.random(table.shape) < noise
     noisy[:, 0] = False
     table[noisy] = rng.integers(answers, size=noisy.sum())
-    return _problem(np.where(rng.random(table.shape) < 0.7, table, -1), answers)
+    return np.where(rng.random(table.shape) < 0.7, table, -1)
+
+
+def rule_table(subjects: int, relations: int, answers: int, noise: float, seed: int) -> MarginProblem:
+    """The problem of a ruled table."""
+    return _problem(ruled(subjects, relations, answers, noise, seed), answers)
 
 
 def _problem(table: np.ndarray, answers: int, norm: Norm = "nuclear") -> MarginProblem:

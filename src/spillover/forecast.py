@@ -14,7 +14,7 @@ from spillover.errors import MarginError, RunError
 from spillover.implication.advice import advise
 from spillover.implication.discovery import Association, associations
 from spillover.implication.margins import Fit, Settings, fit
-from spillover.implication.queries import Groups, Queries, groups, held_out, held_out_by
+from spillover.implication.queries import Groups, Queries, groups, held_out, held_out_by, places
 from spillover.knowledge.builtin import BUILTIN, file_at, load_builtin
 from spillover.knowledge.patterns import Patterns, patterns_of
 from spillover.knowledge.read import described, read_described, read_knowledge_base
@@ -100,14 +100,13 @@ def forecast(
     stated = [_ask(table, rule, number) for number, rule in enumerate(table.rules)]
     together = [one for one in found if one.adjusted <= ALPHA]
     few = _too_few_to_tell(table.patterns, found)
-    asked = stated or _ranked(solved, _both_ways(table, together))
+    rules = [(_rule(solved, one), one) for one in stated] or _ranked(solved, _both_ways(table, together))
     untested = _ranked(solved, _both_ways(table, few[:_FORECAST]))
-    rules = [_rule(solved, one) for one in asked]
     if advice:
-        for document, one in list(zip(rules, asked, strict=True))[: len(stated) or _ADVISED]:
+        for document, one in rules[: len(stated) or _ADVISED]:
             document["advice"] = _advice(solved, one, settings, target, progress)
     if queries is not None:
-        _write_queries(Path(queries), _query_table(solved, asked))
+        _write_queries(Path(queries), _query_table(solved, [one for _, one in rules]))
     patterns, proof = table.patterns, solved.certificate
     return jsonable(
         {
@@ -130,14 +129,14 @@ def forecast(
                 "tol": tol,
                 "seconds": solved.solution.seconds,
             },
-            "rules": rules,
+            "rules": [document for document, _ in rules],
             "discovery": None
             if table.rules
             else {
                 "tested": sum(one.testable for one in found),
                 "together": len(together),
                 "untested": len(few),
-                "rules": [_rule(solved, one) for one in untested],
+                "rules": [document for document, _ in untested],
             },
             "notes": _notes(table, solved),
             "seconds": time.monotonic() - started,
@@ -177,9 +176,8 @@ def _table(kb: str | Path | KnowledgeBase | Split, seed: int) -> _Trained:
 
 def _ask(table: _Trained, rule: Rule, number: int) -> _Asked:
     patterns = table.patterns
-    relation = {name: place for place, name in enumerate(patterns.relations)}
-    answer = {name: place for place, name in enumerate(patterns.answers)}
-    fact, implication = relation[rule.fact], relation[rule.implication]
+    answer = places(patterns.answers)
+    fact, implication = (patterns.relations.index(name) for name in (rule.fact, rule.implication))
     pairs = {answer[b]: answer[c] for b, c in rule.pairs.items() if b in answer}
     found = groups(patterns, fact, implication, pairs)
     queries = (
@@ -256,9 +254,10 @@ def _rule(solved: Fit, asked: _Asked) -> dict[str, Any]:
     }
 
 
-def _ranked(solved: Fit, asked: Sequence[_Asked]) -> list[_Asked]:
-    """The largest mean margin first."""
-    return sorted(asked, key=lambda one: -one.queries.mean(solved.margins(one.queries)))
+def _ranked(solved: Fit, asked: Sequence[_Asked]) -> list[tuple[dict[str, Any], _Asked]]:
+    """Entries and their rules, the largest mean margin first."""
+    rules = [(_rule(solved, one), one) for one in asked]
+    return sorted(rules, key=lambda rule: -rule[0]["margin"]["mean"])
 
 
 def _advice(
@@ -270,7 +269,7 @@ def _advice(
     name = f"advice on {solved.patterns.relations[asked.implication]}"
     looked_at = 0
 
-    def told(_change: str, _size: int) -> None:
+    def told() -> None:
         nonlocal looked_at
         looked_at += 1
         progress(name, looked_at, looked_at + 1)

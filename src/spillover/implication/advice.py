@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from spillover.implication.margins import Fit, Settings, fit
-from spillover.implication.queries import Groups, groups, held_out, lacks, said
+from spillover.implication.queries import Groups, held_out, lacks, said
 from spillover.knowledge.patterns import Patterns
 from spillover.margin.solution import Solution
 
@@ -67,12 +67,13 @@ def advise(
     wanted: bool,
     target: float | None = None,
     settings: Settings,
-    progress: Callable[[Change, int], None] | None = None,
+    progress: Callable[[], None] | None = None,
 ) -> Advice:
     """What would bring the rule's mean margin below the target, or for a wanted rule to the target.
 
     Sizes are doubled until the target is reached and then halved in between, which finds the smallest
-    size if the margin moves one way with the size. `settings.time_limit` is that of every step.
+    size if the margin moves one way with the size. `settings.time_limit` is that of every step, and
+    `progress` is called after each.
     """
     if target is None:
         target = WANTED_TARGET if wanted else SPURIOUS_TARGET
@@ -118,7 +119,7 @@ class _Changed:
         found: Groups,
         settings: Settings,
         change: Change,
-        progress: Callable[[Change, int], None] | None,
+        progress: Callable[[], None] | None,
     ) -> None:
         self._before, self._settings, self._progress = before, settings, progress
         self.change: Change = change
@@ -134,13 +135,7 @@ class _Changed:
         edited = _edit(self._before.patterns, self._edits(size))
         start = _carried(self._before.solution, self._before.patterns, edited)
         after = fit(edited.patterns, self._settings, start=start)
-        pairs = dict(zip(self._found.group.tolist(), self._found.implied.tolist(), strict=True))
-        left = held_out(
-            edited.patterns,
-            self._fact,
-            self._implication,
-            groups(edited.patterns, self._fact, self._implication, pairs),
-        )
+        left = held_out(edited.patterns, self._fact, self._implication, self._found)
         self.steps[size] = Step(
             per_group=size,
             subjects=edited.moved,
@@ -149,7 +144,7 @@ class _Changed:
             certified=bool(after.certificate.relative_gap <= self._settings.tol),
         )
         if self._progress is not None:
-            self._progress(self.change, size)
+            self._progress()
         return self.steps[size]
 
     def _edits(self, size: int) -> Iterable["_Edit"]:

@@ -19,6 +19,7 @@ from scipy.special import gammaln
 from scipy.stats import random_table
 
 from spillover.errors import DataError
+from spillover.implication.queries import NO_ANSWER, said
 from spillover.knowledge.patterns import Patterns
 
 Margin = tuple[int, ...]
@@ -114,25 +115,24 @@ def associations(
 
 def _tables(patterns: Patterns, alpha: float) -> Iterator[_Table]:
     known = [_answered(patterns, relation) for relation in range(len(patterns.relations))]
-    first_P = np.full(len(patterns.subjects), -1, dtype=np.int64)
+    first_P = np.full(len(patterns.subjects), NO_ANSWER, dtype=np.int64)
     for first, (pattern, answer) in enumerate(known):
         first_P[pattern] = answer
         for second in range(first + 1, len(known)):
             others, seconds = known[second]
             firsts = first_P[others]
-            both = firsts >= 0
+            both = firsts != NO_ANSWER
             if both.any():
                 subjects = patterns.subjects[others[both]]
                 yield _table((first, second), firsts[both], seconds[both], subjects, alpha)
-        first_P[pattern] = -1
+        first_P[pattern] = NO_ANSWER
 
 
 def _answered(patterns: Patterns, relation: int) -> tuple[np.ndarray, np.ndarray]:
     """The patterns with exactly one answer to the relation, and the answers."""
-    mine = patterns.relation == relation
-    pattern, answer = patterns.pattern[mine], patterns.answer[mine]
-    single = np.bincount(pattern, minlength=len(patterns.subjects))[pattern] == 1
-    return pattern[single], answer[single]
+    answers_P = said(patterns, relation)
+    pattern = np.flatnonzero(answers_P != NO_ANSWER)
+    return pattern, answers_P[pattern]
 
 
 def _table(

@@ -114,21 +114,20 @@ def fit(
     large for W, and `MarginError` for settings out of range.
     """
     _refuse_unfit(patterns)
-    conflict: tuple[int, ...] = ()
     started = time.monotonic()
 
-    def solved(penalty: float) -> tuple[MarginProblem, Solution]:
+    def solved(penalty: float, time_limit: float) -> tuple[MarginProblem, Solution]:
         problem = _problem(patterns, settings.norm, penalty)
-        limit = settings.time_limit
-        if conflict:  # some of it is spent
-            limit = max(limit - (time.monotonic() - started), _LEAST_TIME)
-        return problem, solve(problem, settings.tol, time_limit=limit, progress=progress, start=start)
+        return problem, solve(problem, settings.tol, time_limit=time_limit, progress=progress, start=start)
 
+    conflict: tuple[int, ...] = ()
     try:
-        problem, solution = solved(np.inf if settings.penalty is None else settings.penalty)
+        penalty = np.inf if settings.penalty is None else settings.penalty
+        problem, solution = solved(penalty, settings.time_limit)
     except InseparableError as error:
         conflict = tuple(error.examples)
-        problem, solution = solved(PENALTY)
+        left = settings.time_limit - (time.monotonic() - started)
+        problem, solution = solved(PENALTY, max(left, _LEAST_TIME))
     proof = certificate(problem, solution)
     return Fit(patterns=patterns, problem=problem, solution=solution, certificate=proof, conflict=conflict)
 

@@ -114,11 +114,8 @@ def held_out(patterns: Patterns, fact: int, implication: int, found: Groups) -> 
 
 def held_out_by(split: Split, rule: int, patterns: Patterns) -> Queries:
     """What a split of the table holds out under one of its rules."""
-    relation, answer = _places(patterns.relations), _places(patterns.answers)
-    member, pattern_of = (
-        _places(patterns.members["subject"].to_pylist()),
-        patterns.members["pattern"].to_numpy(),
-    )
+    answer, member = places(patterns.answers), places(patterns.members["subject"].to_pylist())
+    pattern_of = patterns.members["pattern"].to_numpy()
     asked = [one for one in split.held_out if one.rule == rule]
     member_of = np.array([member[one.subject] for one in asked], dtype=int)
     rows = np.array([(answer[one.group], answer[one.answer]) for one in asked]).reshape(-1, 2)
@@ -126,7 +123,7 @@ def held_out_by(split: Split, rule: int, patterns: Patterns) -> Queries:
         np.column_stack([pattern_of[member_of], rows]), axis=0, return_inverse=True, return_counts=True
     )
     return Queries(
-        relation=relation[split.kb.rules[rule].implication],
+        relation=patterns.relations.index(split.kb.rules[rule].implication),
         pattern=alike[:, 0],
         group=alike[:, 1],
         answer=alike[:, 2],
@@ -146,5 +143,6 @@ def _members(patterns: Patterns, pattern: np.ndarray) -> np.ndarray:
     return of_pattern[np.repeat(first[pattern], subjects) + nth]
 
 
-def _places(names: Sequence[str]) -> dict[str, int]:
+def places(names: Sequence[str]) -> dict[str, int]:
+    """Where each name stands."""
     return {name: place for place, name in enumerate(names)}

@@ -8,7 +8,7 @@ import numpy as np
 
 from spillover.report.charts import Chart
 from spillover.reproduce.figure import Check, Figure, Findings, along, spread
-from spillover.reproduce.style import held_out_panel, legend, span, titled
+from spillover.reproduce.style import held_out_panels, legend, titled
 from spillover.symbolic.experiment import Experiment, Setting, Training
 from spillover.symbolic.model import Model
 from spillover.symbolic.task import Task
@@ -102,20 +102,9 @@ def _chart(rows: list[dict], guess: float) -> Chart:
         scale=alt.Scale(domain=many, range=[_COLOURS[i % 6] for i in range(len(many))]),
         legend=legend("bridges of a group"),
     )
-    domain = span(rows, "held_out_loss")
-    panels = [
-        held_out_panel(
-            [row for row in rows if row["model"] == model],
-            domain=domain,
-            guess=guess,
-            colour=colour,
-            ticks=4,
-            title=model,
-        )
-        for model in _MODELS
-    ]
+    titles = {model: model for model in _MODELS}
     return titled(
-        alt.hconcat(*panels, spacing=30),
+        held_out_panels(rows, field="model", titles=titles, guess=guess, colour=colour, ticks=4),
         "Held-out loss by the number of bridges",
         "Lines: mean of the seeds, bands: least to most; dotted: guessing among the implication's answers",
     )

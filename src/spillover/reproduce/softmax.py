@@ -8,7 +8,7 @@ import numpy as np
 
 from spillover.report.charts import Chart
 from spillover.reproduce.figure import Check, Figure, Findings, along, spread
-from spillover.reproduce.style import held_out_panel, legend, span, titled
+from spillover.reproduce.style import held_out_panels, legend, titled
 from spillover.symbolic.experiment import Experiment, reference
 from spillover.symbolic.train import History
 
@@ -89,20 +89,9 @@ def _chart(rows: list[dict], names: list[str], guess: float) -> Chart:
         scale=alt.Scale(domain=labels, range=[*_COLOURS[: len(labels) - 1], _COLOURS[-1]]),
         legend=legend(None),
     )
-    domain = span(rows, "held_out_loss")
-    panels = [
-        held_out_panel(
-            [row for row in seen if row["attention"] == attention],
-            domain=domain,
-            guess=guess,
-            colour=colour,
-            ticks=5,
-            title=f"{attention} attention",
-        )
-        for attention in _ATTENTIONS
-    ]
+    titles = {attention: f"{attention} attention" for attention in _ATTENTIONS}
     return titled(
-        alt.hconcat(*panels, spacing=30),
+        held_out_panels(seen, field="attention", titles=titles, guess=guess, colour=colour, ticks=5),
         "Linear and softmax attention",
         "Reference setting; lines: mean of the seeds, bands: least to most; dotted: guessing",
     )

@@ -1,6 +1,6 @@
 """The look of all reproductions' charts: the report's, with one colour for each model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10
 from typing import Any
 
@@ -17,7 +17,7 @@ __all__ = [
     "SCALE",
     "curves",
     "data",
-    "held_out_panel",
+    "held_out_panels",
     "legend",
     "log_scale",
     "span",
@@ -110,22 +110,29 @@ def span(rows: Sequence[Row], y: str) -> list[float]:
     return [0.9 * min(row[f"{y}_least"] for row in rows), 1.1 * max(row[f"{y}_most"] for row in rows)]
 
 
-def held_out_panel(
-    rows: Sequence[Row], *, domain: Sequence[float], guess: float, colour: alt.Color, ticks: int, title: str
-) -> alt.LayerChart | alt.FacetChart:
-    """Held-out losses over the steps, on a logarithmic axis, with a dotted line at that of an even guess."""
-    lines = curves(
-        rows,
-        x=alt.X("step:Q", title="training step", axis=alt.Axis(grid=False, tickCount=ticks)),
-        y="held_out_loss",
-        y_title="held-out loss (nats, log scale)",
-        log=True,
-        y_domain=domain,
-        colour=colour,
-    )
+def held_out_panels(
+    rows: Sequence[Row], *, field: str, titles: Mapping[str, str], guess: float, colour: alt.Color, ticks: int
+) -> alt.HConcatChart:
+    """Held-out losses over the steps, on one logarithmic axis, with a dotted line at that of an even guess:
+    a panel for the rows of each value of `field` in `titles`.
+    """
+    domain = span(rows, "held_out_loss")
     guessing = (
         alt.Chart(data([{"guess": guess}]))
         .mark_rule(color=NULL, strokeDash=[1, 3], strokeWidth=1.5)
         .encode(y="guess:Q")
     )
-    return alt.layer(lines, guessing).properties(width=310, height=280, title=title)
+
+    def panel(value: str, title: str) -> alt.LayerChart | alt.FacetChart:
+        lines = curves(
+            [row for row in rows if row[field] == value],
+            x=alt.X("step:Q", title="training step", axis=alt.Axis(grid=False, tickCount=ticks)),
+            y="held_out_loss",
+            y_title="held-out loss (nats, log scale)",
+            log=True,
+            y_domain=domain,
+            colour=colour,
+        )
+        return alt.layer(lines, guessing).properties(width=310, height=280, title=title)
+
+    return alt.hconcat(*(panel(*one) for one in titles.items()), spacing=30)
