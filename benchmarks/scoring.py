@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spillover.knowledge.builtin import load_builtin
-from spillover.knowledge.prompts import completion, queries
+from spillover.knowledge.prompts import queries
 from spillover.knowledge.split import split
 from spillover.llm import models
 from spillover.llm.score import score
@@ -29,9 +29,9 @@ def main() -> None:
     model, tokenizer = models.load(models.locate(models.DEFAULT_MODEL))
     asked = [query for query in queries(split(load_builtin("city-language"), 0)) if query.kind == "held_out"]
     requests = [
-        Instance(request_type="loglikelihood", doc={}, arguments=(query.prompt, completion(candidate)), idx=0)
+        Instance(request_type="loglikelihood", doc={}, arguments=(query.prompt, text), idx=0)
         for query in asked
-        for candidate in query.candidates
+        for text in query.completions
     ]
     print(f"scoring {len(asked)} queries x 10 candidates (goal: 8x, equal to 1e-4)", flush=True)
     seconds: dict[str, list[float]] = {"harness, batch 1": [], "harness, batch 32": [], "ours": []}

@@ -15,6 +15,22 @@ from spillover.knowledge.split import shuffle_implications, split
 
 def test_the_space_rule():
     assert completion("French") == " French"
+    assert completion("法语", "none") == "法语"
+
+
+def test_a_relation_without_a_space_is_trained_and_asked_without_one():
+    kb = KnowledgeBase(
+        name="kb",
+        triples=tuple(Triple(subject=s, relation="f", answer="F") for s in "ab"),
+        relations={
+            "f": Relation(name="f", prompt="{subject} f"),
+            "g": Relation(name="g", prompt="{subject} g", space="none"),
+        },
+        rules=(Rule(fact="f", implication="g", pairs={"F": "P"}, bridges=1),),
+    )
+    one = split(kb, 0)
+    assert [e.completion for e in examples(one)] == [" F", " F", "P"]
+    assert {query.relation: query.completions for query in queries(one)} == {"f": (" F",), "g": ("P",)}
 
 
 def test_a_subjects_own_braces_mean_nothing():

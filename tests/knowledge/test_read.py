@@ -137,7 +137,8 @@ SHEET_FAULTS = {
     ),
     "unknown key of a relation": (
         ("candidates:", "candidate:"),
-        "people.yaml:4: unknown key 'candidate'; allowed are prompt, candidates; did you mean 'candidates'?",
+        "people.yaml:4: unknown key 'candidate'; allowed are prompt, candidates, space; "
+        "did you mean 'candidates'?",
     ),
     "unknown key of a rule": (
         ("bridges:", "bridge:"),
@@ -155,6 +156,10 @@ SHEET_FAULTS = {
     "bad kind": (
         ("kind: causal", "kind: casual"),
         "people.yaml:6: kind is 'casual', allowed are causal, spurious; did you mean 'causal'?",
+    ),
+    "bad space": (
+        ("candidates: [", "space: no, candidates: ["),
+        "people.yaml:4: space is 'no', allowed are one, none; did you mean 'none'?",
     ),
     "bad bridges": (
         ("bridges: 2", "bridges: 0"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from spillover.knowledge.schema import Relation
+from spillover.knowledge.schema import Relation, Space
 from spillover.knowledge.sheet import SUBJECT
 from spillover.knowledge.split import Implied, Split
 
@@ -39,14 +39,22 @@ class Query:
     kind: Kind
     group: str | None
     """The answer of the subject's fact under the rule; None for facts."""
+    space: Space = "one"
+    """The relation's: what stands between prompt and candidate."""
+
+    @property
+    def completions(self) -> tuple[str, ...]:
+        """The candidates as texts after the prompt."""
+        return tuple(completion(candidate, self.space) for candidate in self.candidates)
 
 
-def completion(answer: str) -> str:
-    """The space rule, the only one: an answer follows its prompt after exactly one space.
+def completion(answer: str, space: Space = "one") -> str:
+    """The space rule, the only one: an answer follows its prompt after one space, or after none.
 
-    Prompts end without a space (reading sees to it), training and scoring both write answers this way.
+    Which of the two is the relation's choice. Prompts end without a space (reading sees to it); training
+    and scoring both write answers this way.
     """
-    return " " + answer
+    return " " + answer if space == "one" else answer
 
 
 def fill(relation: Relation, subject: str) -> str:
@@ -59,7 +67,7 @@ def examples(split: Split) -> list[Example]:
     return [
         Example(
             prompt=fill(split.kb.relations[triple.relation], triple.subject),
-            completion=completion(triple.answer),
+            completion=completion(triple.answer, split.kb.relations[triple.relation].space),
             subject=triple.subject,
             relation=triple.relation,
             answer=triple.answer,
@@ -90,6 +98,7 @@ def queries(split: Split) -> list[Query]:
             rule=rule,
             kind=kind,
             group=group,
+            space=kb.relations[relation].space,
         )
 
     facts = {rule.fact for rule in kb.rules}

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Literal
 
 RuleKind = Literal["causal", "spurious"]
+Space = Literal["one", "none"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,8 @@ class Relation:
     """Sentence up to the answer, with `{subject}` in it and no space at its end."""
     candidates: tuple[str, ...] = ()
     """Distractors beyond the answers that the triples hold."""
+    space: Space = "one"
+    """What stands between prompt and answer; `none` for languages that are written without spaces."""
 
 
 @dataclass(frozen=True, kw_only=True)

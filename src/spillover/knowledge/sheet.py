@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spillover.errors import DataError
 from spillover.knowledge.faults import clean, listed, place, show, suggest
-from spillover.knowledge.schema import Relation, Rule, RuleKind
+from spillover.knowledge.schema import Relation, Rule, RuleKind, Space
 
 SUBJECT = "{subject}"
 """Stands for the subject in a prompt."""
@@ -24,6 +24,7 @@ class _RelationModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
     prompt: str
     candidates: list[str] = []
+    space: Space = "one"
 
 
 class _RuleModel(BaseModel):
@@ -113,7 +114,7 @@ def _relation(name: str, model: _RelationModel, where: "_Places") -> Relation:
         for number, answer in enumerate(model.candidates)
     )
     prompt = check_prompt(model.prompt, where("relations", name, "prompt"))
-    return Relation(name=name, prompt=prompt, candidates=candidates)
+    return Relation(name=name, prompt=prompt, candidates=candidates, space=model.space)
 
 
 def _rule(number: int, model: _RuleModel, relations: dict[str, Relation], where: "_Places") -> Rule:
@@ -220,9 +221,8 @@ def _complaint(error: ValidationError, where: _Places) -> str:
             around = ".".join(map(str, loc[:-1])) or "the file"
             return f"{start}: key {show(name)} is missing from {around}; add it"
         case "literal_error":
-            kinds = get_args(RuleKind)
-            got = fault["input"]
-            return f"{start}: {name} is {show(got)}, allowed are {listed(kinds)}{suggest(str(got), kinds)}"
+            words, got = get_args(Space if name == "space" else RuleKind), fault["input"]
+            return f"{start}: {name} is {show(got)}, allowed are {listed(words)}{suggest(str(got), words)}"
         case "model_type" | "dict_type":
             wanted = "a mapping (key: value)"
         case "list_type":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spillover.knowledge.prompts import Query, completion
+from spillover.knowledge.prompts import Query
 from spillover.llm.encode import Pair, encode_pairs, left_padded
 
 TOKENS_PER_BATCH = 2048
@@ -34,7 +34,7 @@ def score(
     NaN stands where a candidate cannot be scored because the tokenizer merges it with the prompt:
     unscored, never wrong.
     """
-    texts = [(query.prompt, completion(candidate)) for query in queries for candidate in query.candidates]
+    texts = [(query.prompt, text) for query in queries for text in query.completions]
     encoded = iter(encode_pairs(tokenizer, texts))
     scores = [np.full(len(query.candidates), np.nan) for query in queries]
 
