@@ -18,26 +18,25 @@ from spillover.knowledge.builtin import load_builtin
 from spillover.knowledge.prompts import examples
 from spillover.knowledge.split import split
 from spillover.llm import models
-from spillover.llm.encode import encode_pairs
-from spillover.llm.finetune import FineTuneConfig, LengthSorted, finetune
+from spillover.llm.finetune import FineTuneConfig, finetune
+from spillover.llm.trainer import LengthSorted, encode_examples
 
-CONFIG = FineTuneConfig(epochs=2, learning_rate=5e-5)
+EPOCHS = 2
+CONFIG = FineTuneConfig(epochs=EPOCHS, learning_rate=5e-5)
 
 
 def plain() -> list[float]:
     """Train with the plain loop; the loss of each step."""
     model, tokenizer = models.load(models.locate(models.DEFAULT_MODEL))
-    pairs = [p for p in encode_pairs(tokenizer, [(e.prompt, e.completion) for e in _examples()]) if p]
-    sampler = LengthSorted([len(p) + len(a) for p, a in pairs], CONFIG.batch_size, CONFIG.seed)
-    per_epoch = -(-len(pairs) // CONFIG.batch_size)
-    steps, warmup = CONFIG.epochs * per_epoch, round(CONFIG.warmup * CONFIG.epochs * per_epoch)
-    optimizer = torch.optim.Adam(model.parameters(), lr=CONFIG.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: step / warmup if step < warmup else (steps - step) / (steps - warmup)
-    )
+    rows = encode_examples(tokenizer, _examples())
+    pairs = [(row.prompt, row.answer) for row in rows]
+    sampler = LengthSorted([len(row) for row in rows], CONFIG.batch_size, CONFIG.seed)
+    warmup = round(CONFIG.warmup * -(-len(pairs) // CONFIG.batch_size))
+    optimizer = torch.optim.Adam(model.parameters(), lr=CONFIG.rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / warmup))
     model.train()
     losses = []
-    for epoch in range(CONFIG.epochs):
+    for epoch in range(EPOCHS):
         sampler.set_epoch(epoch)
         order = list(sampler)
         for start in range(0, len(order), CONFIG.batch_size):
@@ -81,7 +80,7 @@ def main() -> None:
     print("fine-tuning SmolLM2-135M, 120 examples, batch 8, float32 (goal: 2.5x, same losses)")
     printed = rounds("benchmarks.finetuning", ("plain", "ours"), 3)
     for side, runs in printed.items():
-        print(f"  {side:<6}" + "".join(f"{run['seconds'] / CONFIG.epochs:8.2f} s/epoch" for run in runs))
+        print(f"  {side:<6}" + "".join(f"{run['seconds'] / EPOCHS:8.2f} s/epoch" for run in runs))
     pairs = zip(printed["plain"][0]["losses"], printed["ours"][0]["losses"], strict=True)
     print(f"  largest difference of a step's loss: {max(abs(a - b) for a, b in pairs):.1e}")
     print(f"  ratio {ratio(printed['plain'], printed['ours'])}")

@@ -1,37 +1,52 @@
 """Text -> tokens, by one rule for training and scoring alike.
 
-A completion starts with exactly one space (`knowledge.prompts.completion`). Prompt and completion are
-tokenized *together*, as the model meets them in running text; the completion's tokens are what
-follows the prompt's own tokens, which must be a prefix of the whole.
+Prompt and completion (`knowledge.prompts.completion`: the answer with the space before it, if any) are
+tokenized *together*, as the model meets them in running text; the completion's tokens are what follows
+the prompt's own tokens, which must be a prefix of the whole. A token that the tokenizer puts before a text
+stands there once, one that it puts behind a text is left out, since the answer's end is ours to set: in
+training `end_token` follows every answer, so that an answer that begins another one is told from it.
 """
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import torch
+
+from spillover.errors import TrainingError
 
 Pair = tuple[list[int], list[int]]
 """(the prompt's token ids, the completion's token ids)"""
 
 
-def encode_pairs(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Pair | None]:
-    """The token ids of each (prompt, completion); None where the rule cannot hold.
+class Unscorable(Enum):
+    """Why a prompt and a completion cannot be told apart as tokens."""
 
-    It cannot hold where the tokenizer merges across the border, so that the prompt's tokens are no
-    prefix of the whole, or where the completion adds no token.
-    """
-    if not texts:
-        return []
-    unique_prompts = list(dict.fromkeys(prompt for prompt, _ in texts))
-    prompts = dict(zip(unique_prompts, tokenizer(unique_prompts)["input_ids"], strict=True))
-    wholes = tokenizer([prompt + completion for prompt, completion in texts])["input_ids"]
-    return [_divide(prompts[prompt], whole) for (prompt, _), whole in zip(texts, wholes, strict=True)]
+    MERGED = (
+        "the tokenizer merges its beginning with the end of the prompt; end the prompt with a mark such as "
+        "a colon, or choose the other `space` for the relation"
+    )
+    EMPTY = "the tokenizer makes no token of it; write it in characters that the tokenizer knows"
+    NO_PROMPT = "the tokenizer makes no token of the prompt; reword the prompt"
+    SAME = "the tokenizer makes the same tokens of another candidate; leave one of the two out"
 
 
-def _divide(prompt: list[int], whole: list[int]) -> Pair | None:
-    if len(whole) <= len(prompt) or whole[: len(prompt)] != prompt or not prompt:
-        return None
-    return prompt, whole[len(prompt) :]
+def encode_pairs(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Pair | Unscorable]:
+    """The token ids of each (prompt, completion), or why there are none."""
+    prompts = list(dict.fromkeys(prompt for prompt, _ in texts))
+    known = dict(zip(prompts, _tokens(tokenizer, prompts), strict=True))
+    wholes = _tokens(tokenizer, [prompt + completion for prompt, completion in texts])
+    return [_divide(known[prompt], whole) for (prompt, _), whole in zip(texts, wholes, strict=True)]
+
+
+def end_token(tokenizer: Any) -> int:
+    """The token that ends an answer. Raises TrainingError where the tokenizer has none."""
+    if tokenizer.eos_token_id is None:
+        raise TrainingError(
+            "the model's tokenizer has no end token, so no answer can be told from a longer one; "
+            'name one as "eos_token" in tokenizer_config.json'
+        )
+    return tokenizer.eos_token_id
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
@@ -47,3 +62,34 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tens
         return {"input_ids": ids}
     steps = torch.arange(width) - (width - torch.tensor(lengths)).unsqueeze(1)
     return {"input_ids": ids, "attention_mask": (steps >= 0).long(), "position_ids": steps.clamp(min=0)}
+
+
+def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Each text's tokens with the tokenizer's beginning, once, and without its end."""
+    if not texts:
+        return []
+    encoded = tokenizer(list(texts), return_special_tokens_mask=True)
+    return [
+        _begun_once(ids, added, tokenizer.bos_token_id)
+        for ids, added in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+    ]
+
+
+def _begun_once(ids: Sequence[int], added: Sequence[int], beginning: int | None) -> list[int]:
+    """`added` marks special tokens: those the tokenizer put there, and in some those that the text has."""
+    first, last = 0, len(ids)
+    while last > 0 and added[last - 1]:
+        last -= 1
+    while last - first > 1 and ids[first] == ids[first + 1] == beginning:  # the prompt has one of its own
+        first += 1
+    return list(ids[first:last])
+
+
+def _divide(prompt: list[int], whole: list[int]) -> Pair | Unscorable:
+    if not prompt:
+        return Unscorable.NO_PROMPT
+    if whole[: len(prompt)] != prompt:
+        return Unscorable.MERGED
+    if len(whole) == len(prompt):
+        return Unscorable.EMPTY
+    return prompt, whole[len(prompt) :]

@@ -1,46 +1,55 @@
-"""Examples -> tuned model: a `transformers.Trainer` that trains on the answers alone.
-
-Legend of shapes: B batch, T tokens, K answer tokens, V vocabulary.
-"""
+"""Examples -> tuned model: the settings of a tune, when it stops, and how it goes on after a kill."""
 
 import ctypes
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch.nn.functional import cross_entropy
-from torch.utils.data import Sampler
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from spillover.errors import TrainingError
 from spillover.knowledge.prompts import Example
-from spillover.llm.encode import Pair, encode_pairs, left_padded
 from spillover.llm.models import Quiet
+from spillover.llm.trainer import AnswerTrainer, collate, encode_examples
 
-IGNORED = -100
-"""Label of a position that carries no loss."""
+MOST_EPOCHS = 30
+"""Where `epochs="auto"` gives up."""
+
+LEARNED = 0.05
+"""Mean loss of a relation's answers, in nats an answer, at which `epochs="auto"` calls it learned.
+
+By Markov's inequality at least 93% of the answers then had a loss below log 2, more than half of all
+probability, when they were last trained on.
+"""
+
+FULL_RATE, LORA_RATE = 2e-4, 2e-3
+"""Learning rates of a full tune and of adapters, which start from a product of zero and need a larger one."""
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 """A checkpoint (weights and optimizer) of a full tune is three times the model: not after every epoch."""
+
+SECONDS_BETWEEN_REPORTS = 1.0
+"""The whole training log is written anew each time: not after every step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneConfig:
     """How a model is tuned."""
 
-    epochs: int = 8
-    """Passes over the examples."""
-    learning_rate: float = 2e-4
-    """Peak learning rate of AdamW, reached after the warm-up, then falling linearly to zero."""
+    epochs: int | Literal["auto"] = "auto"
+    """Passes over the examples; `auto`: until the training loss says that every relation is learned, at most
+    `MOST_EPOCHS`. What is held out is never looked at."""
+    learning_rate: float | None = None
+    """Learning rate of AdamW, constant after the warm-up; None: `FULL_RATE`, with LoRA `LORA_RATE`."""
     batch_size: int = 8
     """Examples per optimizer step."""
-    warmup: float = 0.1
-    """Share of all steps over which the learning rate rises. Without it, even 1e-4 has diverged."""
+    warmup: float = 1.0
+    """Epochs over which the learning rate rises. Without it, even 1e-4 has diverged."""
     clip: float = 1.0
     """Largest gradient norm; larger gradients are scaled down to it."""
     lora: int | None = None
@@ -48,16 +57,23 @@ class FineTuneConfig:
     seed: int = 0
     """Seed of the order of the examples and of the adapters' start."""
 
+    @property
+    def rate(self) -> float:
+        """The learning rate, given or by default."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return FULL_RATE if self.lora is None else LORA_RATE
+
     def __post_init__(self) -> None:
         """Raise TrainingError for a setting out of range."""
-        if self.epochs < 1:
-            raise TrainingError(f"epochs must be at least 1, got {self.epochs}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise TrainingError(f"learning rate must be positive and finite, got {self.learning_rate}")
+        if self.epochs != "auto" and not (isinstance(self.epochs, int) and self.epochs >= 1):
+            raise TrainingError(f"epochs must be at least 1, or auto, got {self.epochs}")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise TrainingError(f"learning rate must be positive and finite, got {self.rate}")
         if self.batch_size < 1:
             raise TrainingError(f"batch size must be at least 1, got {self.batch_size}")
-        if not 0 <= self.warmup < 1:
-            raise TrainingError(f"warm-up must be a share of the steps in [0, 1), got {self.warmup}")
+        if not (math.isfinite(self.warmup) and self.warmup >= 0):
+            raise TrainingError(f"warm-up must be a number of epochs from 0 up, got {self.warmup}")
         if not self.clip > 0:
             raise TrainingError(f"the gradient clip must be positive, got {self.clip}")
         if self.lora is not None and self.lora < 1:
@@ -89,89 +105,25 @@ def finetune(
         raise TrainingError("there are no training examples")
     keep_freed_memory()
     set_seed(config.seed)
-    rows = _encode_examples(tokenizer, examples)
+    rows = encode_examples(tokenizer, examples)
     trained = _with_lora(model, config.lora) if config.lora else model
+    watch = [_Watch(on_log, on_step), *([_UntilLearned()] if config.epochs == "auto" else [])]
     trainer = AnswerTrainer(
         model=trained,
         args=_arguments(config, checkpoints, len(rows)),
         train_dataset=rows,  # pyright: ignore[reportArgumentType] - any sized, indexed collection will do
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
-        callbacks=[_Watch(on_log, on_step)],
+        callbacks=watch,
     )
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback"}:
             trainer.remove_callback(callback)
     with Quiet():
         trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    # accelerate left its autocast around `forward`, which must not be there when the model is scored
+    for name in ("forward", "_original_forward"):
+        vars(trained).pop(name, None)
     return trained.eval()
-
-
-def collate(batch: Sequence[Pair], pad: int) -> dict[str, torch.Tensor]:
-    """Left-padded inputs (B, T) and the `answers` (B, K) to predict at the last K positions.
-
-    The last answer token is only predicted, never read, so it is not fed in. (The key is not called
-    `labels` because the Trainer shifts and counts what it finds under that name.)
-    """
-    inputs = left_padded([prompt + answer[:-1] for prompt, answer in batch], pad)
-    width = max(len(answer) for _, answer in batch)
-    labels = torch.tensor([[IGNORED] * (width - len(answer)) + answer for _, answer in batch])
-    return {**inputs, "answers": labels}
-
-
-class AnswerTrainer(Trainer):
-    """Trains on the answers' tokens alone and computes the output head only where they are predicted."""
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V)."""
-        labels_BK = inputs["answers"]
-        features = {name: value for name, value in inputs.items() if name != "answers"}
-        outputs = model(**features, use_cache=False, logits_to_keep=labels_BK.shape[1])
-        loss = cross_entropy(outputs.logits.flatten(0, 1).float(), labels_BK.flatten(), ignore_index=IGNORED)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is not finite at step {self.state.global_step + 1} (learning rate "
-                f"{self.args.learning_rate:g}); tune with a smaller --learning-rate"
-            )
-        return (loss, outputs) if return_outputs else loss
-
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int]:
-        lengths = [len(prompt) + len(answer) for prompt, answer in self.train_dataset]  # pyright: ignore
-        return LengthSorted(lengths, self.args.train_batch_size, self.args.seed)
-
-
-class LengthSorted(Sampler[int]):
-    """An order of the examples in which each batch holds nearly equal lengths.
-
-    Every epoch shuffles the examples, sorts them by length (ties stay shuffled), cuts them into
-    batches and shuffles the batches; the one incomplete batch comes last. The order depends on
-    (seed, epoch) alone, so that a resumed tune meets the same batches.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next pass gives."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        order.sort(key=self.lengths.__getitem__)
-        whole = len(order) // self.batch_size
-        rest = order[whole * self.batch_size :]
-        for batch in torch.randperm(whole, generator=generator).tolist():
-            yield from order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        yield from rest
 
 
 class _Watch(TrainerCallback):
@@ -180,7 +132,8 @@ class _Watch(TrainerCallback):
     def __init__(
         self, on_log: Callable[[list[dict[str, Any]]], None], on_step: Callable[[int, int], None]
     ) -> None:
-        self.report, self.advance, self.saved_at = on_log, on_step, time.monotonic()
+        self.report, self.advance = on_log, on_step
+        self.saved_at = self.reported_at = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.advance(state.global_step, state.max_steps)
@@ -194,7 +147,24 @@ class _Watch(TrainerCallback):
         self.saved_at = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.report(state.log_history)
+        now = time.monotonic()
+        if now - self.reported_at >= SECONDS_BETWEEN_REPORTS or "train_loss" in state.log_history[-1]:
+            self.report(state.log_history)
+            self.reported_at = now
+
+
+class _UntilLearned(TrainerCallback):
+    """Stops after the first epoch in which every relation's mean training loss is at most LEARNED."""
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        steps = state.max_steps // MOST_EPOCHS
+        totals: dict[str, tuple[float, int]] = {}
+        for row in state.log_history[-steps:]:
+            for relation, (loss, count) in row["losses"].items():
+                total, counted = totals.get(relation, (0.0, 0))
+                totals[relation] = (total + loss, counted + count)
+        if all(total / count <= LEARNED for total, count in totals.values()):
+            control.should_training_stop = True
 
 
 def keep_freed_memory() -> None:
@@ -212,17 +182,6 @@ def keep_freed_memory() -> None:
         return
 
 
-def _encode_examples(tokenizer: Any, examples: Sequence[Example]) -> list[Pair]:
-    rows = encode_pairs(tokenizer, [(example.prompt, example.completion) for example in examples])
-    for row, example in zip(rows, examples, strict=True):
-        if row is None:
-            raise TrainingError(
-                "the model's tokenizer does not keep prompt and answer apart in "
-                f"{example.prompt + example.completion!r}; reword the prompt of relation {example.relation!r}"
-            )
-    return [row for row in rows if row is not None]
-
-
 def _with_lora(model: Any, rank: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
@@ -231,15 +190,23 @@ def _with_lora(model: Any, rank: int) -> Any:
     )
 
 
+class _OneDevice(TrainingArguments):
+    """One GPU, however many are visible: the Trainer would put DataParallel around and multiply the batch."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
+
+
 def _arguments(config: FineTuneConfig, folder: Path, examples: int) -> TrainingArguments:
-    steps = config.epochs * math.ceil(examples / config.batch_size)
+    epochs = MOST_EPOCHS if config.epochs == "auto" else config.epochs
     on_gpu = torch.cuda.is_available()
-    return TrainingArguments(
+    return _OneDevice(
         output_dir=str(folder),
-        num_train_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=round(config.warmup * steps),
+        num_train_epochs=epochs,
+        learning_rate=config.rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=round(config.warmup * math.ceil(examples / config.batch_size)),
         max_grad_norm=config.clip,
         weight_decay=0.0,
         optim="adamw_torch_fused",
@@ -249,7 +216,7 @@ def _arguments(config: FineTuneConfig, folder: Path, examples: int) -> TrainingA
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
-        logging_steps=max(1, steps // 100),
+        logging_steps=1,  # what _UntilLearned adds up, also after a resume
         logging_nan_inf_filter=False,
         save_strategy="no",  # _Watch asks for checkpoints by the clock
         save_total_limit=1,

@@ -1,25 +1,38 @@
 """Queries -> every candidate's log-probability.
 
-The score of a candidate is the log-probability of its whole text after the prompt, summed over its
-tokens (no length normalization), with the one rule for the space of `llm/encode.py`. Each prompt is
-run once: its last position gives every candidate's first token, and only candidates of several tokens
-run further, from the prompt's cached keys and values.
+A candidate is a whole answer. Its score is the log-probability that the model's text after the prompt
+begins with the candidate's tokens and with those of no longer candidate: the probability of its tokens
+(summed logarithms, no length normalization) less that of the candidates that go on from it. So " Java" is
+not given what belongs to " JavaScript", the candidates' events are disjoint, and nothing is asked of
+the model's habit of ending an answer, which base models and other people's tunes do not share.
+
+Each prompt is run once: its last position gives every candidate's first token, and only candidates of
+several tokens run further, from the prompt's cached keys and values.
 
 Legend of shapes: B prompts, T prompt tokens, N continuations, L tokens of a continuation, V vocabulary.
 """
 
-from collections import defaultdict
+import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from spillover.errors import ModelError
 from spillover.knowledge.prompts import Query
-from spillover.llm.encode import Pair, encode_pairs, left_padded
+from spillover.llm.encode import Pair, Unscorable, encode_pairs, left_padded
 
 TOKENS_PER_BATCH = 2048
-"""Prompt tokens run at once: fills two cores, and keeps logits of a large vocabulary small."""
+"""Prompt tokens run at once: fills two cores."""
+
+BYTES_PER_PASS = 1 << 29
+"""What logits and cached keys and values of one pass may take; a single row is run whatever it takes."""
+
+_BYTES_PER_LOGIT = 20  # float32, and float64 twice for the log-softmax
+
+Tokens = tuple[int, ...]
 
 
 def score(
@@ -31,41 +44,79 @@ def score(
 ) -> list[np.ndarray]:
     """For each query, the float64 log-probabilities of its candidates, in their order.
 
-    NaN stands where a candidate cannot be scored because the tokenizer merges it with the prompt:
-    unscored, never wrong.
-    """
-    texts = [(query.prompt, text) for query in queries for text in query.completions]
-    encoded = iter(encode_pairs(tokenizer, texts))
-    scores = [np.full(len(query.candidates), np.nan) for query in queries]
+    NaN stands where a candidate cannot be scored (`unscorable` says why): unscored, never wrong. Beside
+    the weights this takes `BYTES_PER_PASS` of memory, twice for a moment while continuations run.
 
-    # prompt tokens -> answer tokens -> the places (query, candidate) that ask for this pair
-    places: dict[tuple[int, ...], dict[tuple[int, ...], list[tuple[int, int]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    for q, query in enumerate(queries):
-        for c in range(len(query.candidates)):
-            pair = next(encoded)
-            if pair is not None:
-                places[tuple(pair[0])][tuple(pair[1])].append((q, c))
+    Raises ModelError for a model whose logits are not at least float32: in bfloat16, logits between 16 and
+    32 lie 0.125 apart, which makes ties of what is none.
+    """
+    asked = [_answers(tokenizer, query) for query in queries]
+    wanted: dict[Tokens, dict[Tokens, np.ndarray]] = {}  # prompt -> answer -> its tokens' log-probabilities
+    for pairs in asked:
+        for pair in pairs:
+            if not isinstance(pair, Unscorable):
+                wanted.setdefault(tuple(pair[0]), {})[tuple(pair[1])] = np.empty(0)
 
     done = 0
-    for batch in _batches(sorted(places, key=len)):
-        pairs: list[Pair] = [(list(prompt), list(answer)) for prompt in batch for answer in places[prompt]]
-        for (prompt, answer), value in zip(
-            pairs, _log_probabilities(model, pairs, tokenizer.pad_token_id), strict=True
+    for batch in _batches(model, sorted(wanted, key=len)):
+        each = [(prompt, answer) for prompt in batch for answer in wanted[prompt]]
+        for (prompt, answer), logs in zip(
+            each, _token_logs(model, each, tokenizer.pad_token_id), strict=True
         ):
-            for q, c in places[tuple(prompt)][tuple(answer)]:
-                scores[q][c] = value
+            wanted[prompt][answer] = logs
         done += len(batch)
-        on_step(done, len(places))
-    return scores
+        on_step(done, len(wanted))
+    return [_scores(pairs, wanted) for pairs in asked]
 
 
-def _batches(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Runs of prompts, sorted by length, that fit in TOKENS_PER_BATCH with their padding."""
-    batch: list[tuple[int, ...]] = []
+def unscorable(tokenizer: Any, query: Query) -> list[str | None]:
+    """For each candidate of the query why it cannot be scored; None for those that can."""
+    return [pair.value if isinstance(pair, Unscorable) else None for pair in _answers(tokenizer, query)]
+
+
+def _answers(tokenizer: Any, query: Query) -> list[Pair | Unscorable]:
+    """The query's candidates as tokens; of two that have the same tokens, neither can be scored."""
+    pairs = encode_pairs(tokenizer, [(query.prompt, text) for text in query.completions])
+    times = Counter(tuple(pair[1]) for pair in pairs if not isinstance(pair, Unscorable))
+    return [
+        Unscorable.SAME if not isinstance(pair, Unscorable) and times[tuple(pair[1])] > 1 else pair
+        for pair in pairs
+    ]
+
+
+def _scores(pairs: Sequence[Pair | Unscorable], logs: dict[Tokens, dict[Tokens, np.ndarray]]) -> np.ndarray:
+    """One query's candidates' log-probabilities, NaN for those that cannot be scored."""
+    encoded = {c: pair for c, pair in enumerate(pairs) if not isinstance(pair, Unscorable)}
+    whole = _whole_answers(
+        {tuple(answer): logs[tuple(prompt)][tuple(answer)] for prompt, answer in encoded.values()}
+    )
+    return np.array([whole[tuple(encoded[c][1])] if c in encoded else np.nan for c in range(len(pairs))])
+
+
+def _whole_answers(logs: dict[Tokens, np.ndarray]) -> dict[Tokens, float]:
+    """From the log-probabilities of each answer's tokens that of the answer and of no longer one."""
+    gone = dict.fromkeys(logs, 0.0)  # the share of an answer that goes on to a longer one
+    begun: list[Tokens] = []  # the answers that the present one begins with, shortest first
+    for answer in sorted(logs):
+        while begun and answer[: len(begun[-1])] != begun[-1]:
+            begun.pop()
+        if begun:
+            gone[begun[-1]] += float(np.exp(logs[answer][len(begun[-1]) :].sum()))
+        begun.append(answer)
+    return {
+        answer: float(values.sum()) + (np.log1p(-gone[answer]) if gone[answer] < 1 else -np.inf)
+        for answer, values in logs.items()
+    }
+
+
+def _batches(model: Any, prompts: Sequence[Tokens]) -> Iterator[list[Tokens]]:
+    """Runs of prompts, sorted by length, that fit in both bounds with their padding."""
+    batch: list[Tokens] = []
     for prompt in prompts:
-        if batch and len(prompt) * (len(batch) + 1) > TOKENS_PER_BATCH:
+        rows = len(batch) + 1
+        if batch and (
+            len(prompt) * rows > TOKENS_PER_BATCH or rows * _row_bytes(model, len(prompt), 1) > BYTES_PER_PASS
+        ):
             yield batch
             batch = []
         batch.append(prompt)
@@ -73,23 +124,39 @@ def _batches(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...
         yield batch
 
 
+def _row_bytes(model: Any, cached: int, logits: int) -> int:
+    """What a row takes with keys and values of `cached` tokens and logits at `logits` positions."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+    return cached * per_token + logits * config.vocab_size * _BYTES_PER_LOGIT
+
+
 @torch.inference_mode()
-def _log_probabilities(model: Any, pairs: Sequence[Pair], pad: int) -> list[float]:
-    """The log-probability of each pair's answer after its prompt; equal prompts stand together."""
-    prompts = list(dict.fromkeys(tuple(prompt) for prompt, _ in pairs))
+def _token_logs(model: Any, pairs: Sequence[tuple[Tokens, Tokens]], pad: int) -> list[np.ndarray]:
+    """For each pair the log-probabilities of its answer's tokens; equal prompts stand together."""
+    prompts = list(dict.fromkeys(prompt for prompt, _ in pairs))
     row = {prompt: b for b, prompt in enumerate(prompts)}
-    rows_N = torch.tensor([row[tuple(prompt)] for prompt, _ in pairs])
     inputs = {name: tensor.to(model.device) for name, tensor in left_padded(prompts, pad).items()}
     longer = [n for n, (_, answer) in enumerate(pairs) if len(answer) > 1]
     outputs = model(**inputs, use_cache=bool(longer), logits_to_keep=1)
-    first_BV = outputs.logits[:, -1].double().log_softmax(-1).cpu()
-    first_N = torch.tensor([answer[0] for _, answer in pairs])
-    totals_N = first_BV[rows_N, first_N]
-    if longer:
-        totals_N[longer] += _continuations(
-            model, inputs, outputs.past_key_values, rows_N[longer], [pairs[n][1] for n in longer], pad
+    first_BV = _log_softmax(outputs.logits[:, -1])
+    logs = [first_BV[row[prompt], answer[0]].reshape(1).numpy() for prompt, answer in pairs]
+
+    width = max((len(answer) for _, answer in pairs), default=1) - 1
+    tokens = inputs["input_ids"].shape[1]
+    rows = max(1, BYTES_PER_PASS // _row_bytes(model, tokens + width, width)) if longer else 1
+    for start in range(0, len(longer), rows):
+        part = longer[start : start + rows]
+        cache = (
+            outputs.past_key_values if len(part) == len(longer) else copy.deepcopy(outputs.past_key_values)
         )
-    return totals_N.tolist()
+        rows_N = torch.tensor([row[pairs[n][0]] for n in part])
+        more = _continuations(model, inputs, cache, rows_N, [pairs[n][1] for n in part], pad)
+        for n, values in zip(part, more, strict=True):
+            logs[n] = np.concatenate([logs[n], values])
+    return logs
 
 
 def _continuations(
@@ -97,14 +164,14 @@ def _continuations(
     inputs: dict[str, torch.Tensor],
     cache: Any,
     rows_N: torch.Tensor,
-    answers: Sequence[list[int]],
+    answers: Sequence[Tokens],
     pad: int,
-) -> torch.Tensor:
-    """Sum over each answer's tokens after the first, given the prompts' cache; shape (N,), float64."""
+) -> list[np.ndarray]:
+    """The log-probabilities of each answer's tokens after the first, given the prompts' cache."""
     rows_N = rows_N.to(model.device)
     width = max(len(answer) for answer in answers) - 1
-    read_NL = torch.tensor([answer[:-1] + [pad] * (width + 1 - len(answer)) for answer in answers])
-    predicted_NL = torch.tensor([answer[1:] + [-1] * (width + 1 - len(answer)) for answer in answers])
+    read_NL = torch.tensor([[*answer[:-1], *[pad] * (width + 1 - len(answer))] for answer in answers])
+    predicted_NL = torch.tensor([[*answer[1:], *[0] * (width + 1 - len(answer))] for answer in answers])
     mask_BT = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
     # Padding stands after an answer's own tokens, where causal attention keeps it from being seen.
     mask = torch.cat([mask_BT[rows_N], torch.ones_like(read_NL, device=model.device)], dim=1)
@@ -113,6 +180,15 @@ def _continuations(
     logits_NLV = model(
         input_ids=read_NL.to(model.device), attention_mask=mask, position_ids=positions, past_key_values=cache
     ).logits
-    logs_NLV = logits_NLV.double().log_softmax(-1).cpu()
-    picked_NL = logs_NLV.gather(-1, predicted_NL.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    return picked_NL.where(predicted_NL >= 0, 0.0).sum(1)
+    picked_NL = _log_softmax(logits_NLV).gather(-1, predicted_NL.unsqueeze(-1)).squeeze(-1).numpy()
+    return [values[: len(answer) - 1] for values, answer in zip(picked_NL, answers, strict=True)]
+
+
+def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Over the vocabulary, in float64, on the CPU."""
+    if logits.dtype not in (torch.float32, torch.float64):
+        raise ModelError(
+            f"the model's logits are {logits.dtype}, which is too coarse to compare candidates by; "
+            "load it in float32"
+        )
+    return logits.double().log_softmax(-1).cpu()

@@ -1,0 +1,132 @@
+"""Examples -> the batches and the loss of a tune: the answers' tokens and their ends alone.
+
+Legend of shapes: B batch, T tokens, K answer tokens, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Sampler
+from transformers import Trainer
+
+from spillover.errors import TrainingError
+from spillover.knowledge.prompts import Example
+from spillover.llm.encode import Unscorable, encode_pairs, end_token, left_padded
+
+IGNORED = -100
+"""Label of a position that carries no loss."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """An example as tokens."""
+
+    prompt: list[int]
+    answer: list[int]
+    """With the end token."""
+    relation: str
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+def encode_examples(tokenizer: Any, examples: Sequence[Example]) -> list[Row]:
+    """The examples as tokens, each answer with its end. Raises TrainingError for one that has none."""
+    pairs = encode_pairs(tokenizer, [(example.prompt, example.completion) for example in examples])
+    end, rows = end_token(tokenizer), []
+    for pair, example in zip(pairs, examples, strict=True):
+        if isinstance(pair, Unscorable):
+            raise TrainingError(
+                f"answer {example.answer!r} of {example.prompt!r} (relation {example.relation!r}) cannot be "
+                f"trained: {pair.value}"
+            )
+        prompt, answer = pair
+        rows.append(Row(prompt=prompt, answer=[*answer, end], relation=example.relation))
+    return rows
+
+
+def collate(batch: Sequence[Row], pad: int) -> dict[str, Any]:
+    """Left-padded inputs (B, T), the `answers` (B, K) to predict at the last K positions, and `relations`.
+
+    The last answer token is only predicted, never read, so it is not fed in. (The key is not called
+    `labels` because the Trainer shifts and counts what it finds under that name.)
+    """
+    inputs = left_padded([row.prompt + row.answer[:-1] for row in batch], pad)
+    width = max(len(row.answer) for row in batch)
+    labels = torch.tensor([[IGNORED] * (width - len(row.answer)) + row.answer for row in batch])
+    return {**inputs, "answers": labels, "relations": [row.relation for row in batch]}
+
+
+class AnswerTrainer(Trainer):
+    """Trains on the answers' tokens alone and computes the output head only where they are predicted.
+
+    Each step's log has `losses`: for every relation of the batch the sum of its answers' losses and how
+    many they are.
+    """
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V)."""
+        labels_BK, relations = inputs.pop("answers"), inputs.pop("relations")
+        outputs = model(**inputs, use_cache=False, logits_to_keep=labels_BK.shape[1])
+        losses_BK = cross_entropy(
+            outputs.logits.float().transpose(1, 2), labels_BK, ignore_index=IGNORED, reduction="none"
+        )
+        loss = losses_BK.sum() / (labels_BK != IGNORED).sum()
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is not finite at step {self.state.global_step + 1} (learning rate "
+                f"{self.args.learning_rate:g}); tune with a smaller --learning-rate"
+            )
+        self.losses: dict[str, list[float]] = {}
+        for relation, answer_loss in zip(relations, losses_BK.detach().sum(1).tolist(), strict=True):
+            total, count = self.losses.get(relation, (0.0, 0))
+            self.losses[relation] = [total + answer_loss, count + 1]
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        """Log the step with its relations' losses."""
+        with_losses: Any = logs | {"losses": self.losses}
+        super().log(with_losses if "loss" in logs else logs, start_time)
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int]:
+        lengths = [len(row) for row in self.train_dataset]  # pyright: ignore
+        return LengthSorted(lengths, self.args.train_batch_size, self.args.seed)
+
+
+class LengthSorted(Sampler[int]):
+    """An order of the examples in which each batch holds nearly equal lengths.
+
+    Every epoch shuffles the examples, sets those of the one incomplete batch aside, whatever their
+    length, sorts the others by length (ties stay shuffled), cuts them into batches and shuffles the
+    batches; the incomplete one comes last. The order depends on (seed, epoch) alone, so that a resumed
+    tune meets the same batches.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next pass gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        whole = len(order) // self.batch_size
+        order, rest = order[: whole * self.batch_size], order[whole * self.batch_size :]
+        order.sort(key=self.lengths.__getitem__)
+        for batch in torch.randperm(whole, generator=generator).tolist():
+            yield from order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        yield from rest
