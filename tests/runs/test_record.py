@@ -1,6 +1,7 @@
 """The run folder: atomic, locked, resumable, and never another run's."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from spillover.errors import RunError, TrainingError
-from spillover.runs import environment, files
+from spillover.runs import environment, files, record
 from spillover.runs.record import Run, hash_file, hash_json, jsonable, list_runs, read_run
 
 IDENTITY = {
@@ -144,6 +145,34 @@ def test_an_interrupt_or_a_bug_leaves_the_run_incomplete(tmp_path, error):
         raise error
     assert manifest(tmp_path)["status"] == "running"
     assert read_run(tmp_path).status == "incomplete"
+
+
+def test_an_interrupt_says_where_to_go_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as stopped, start(tmp_path / "my run"):
+        raise KeyboardInterrupt
+    folder = tmp_path / "my run"
+    assert stopped.value.__notes__ == [f"the same command with --out '{folder}' goes on from there"]
+
+
+def test_seconds_add_up_over_every_way_to_stop(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(record, "monotonic", lambda: now)
+    for stop in (TrainingError, KeyboardInterrupt):
+        run = start(tmp_path)
+        now += 10
+        with pytest.raises(stop), run:
+            raise stop
+    run = start(tmp_path)
+    now += 5
+    run.record_seconds()
+    now += 100  # lost, as is all that a killed writer did after it last wrote
+    run.close()
+    now += 1000  # nobody has it open
+    with start(tmp_path) as run:
+        now += 2
+        assert run.seconds == 27
+        run.finish({}, run.seconds)
+    assert manifest(tmp_path)["seconds"] == 27
 
 
 def test_an_error_after_the_finish_leaves_the_run_complete(tmp_path):
@@ -282,6 +311,22 @@ def test_list_is_newest_first_and_names_the_broken(tmp_path):
 # Files
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a folder"])
+def test_only_plain_files_are_replaced(tmp_path, kind):
+    path = tmp_path / "a.json"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case _:
+            path.symlink_to(tmp_path)
+    with pytest.raises(OSError, match="not a plain file"):
+        files.write_json(path, {})
+    assert not path.is_file()
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+
+
 @pytest.mark.parametrize("broken_step", ["os.replace", "os.fsync"])
 def test_a_crash_before_the_replace_keeps_the_old_file(tmp_path, monkeypatch, broken_step):
     path = tmp_path / "a.json"
@@ -360,6 +405,15 @@ def test_jsonable(value, wanted):
     assert got == wanted
     assert type(got) is type(wanted)
     assert "NaN" not in json.dumps(got, allow_nan=False)
+
+
+def test_undefined_numbers_go_to_json_and_come_back():
+    rules = [{"p_value": np.nan, "top1": {"after": float("inf")}, "name": "x", "queries": np.int64(3)}]
+    here = files.plain(rules)
+    assert here == [{"p_value": math.nan, "top1": {"after": math.nan}, "name": "x", "queries": 3}]
+    read = json.loads(json.dumps(jsonable(rules), allow_nan=False))
+    assert read == [{"p_value": None, "top1": {"after": None}, "name": "x", "queries": 3}]
+    assert files.nulls_as_nan(read) == here  # each NaN is the one of `math`, which equals itself in a list
 
 
 def test_hashes(tmp_path):

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: atomic writes, readers with clear errors, strict JSON, hashes."""
 
+import errno
 import hashlib
 import json
 import math
@@ -25,7 +26,12 @@ TEMPORARY = ".spillover-*.tmp"
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes its place at `path` when the block ends, and leaves no trace if it fails."""
+    """A binary file that takes its place at `path` when the block ends, and leaves no trace if it fails.
+
+    Only a plain file is replaced: a device, a pipe or a folder at `path` is an OSError.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
     temporary = path.with_name(f".spillover-{path.name}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -53,25 +59,46 @@ def jsonable(value: Any) -> Any:
 
     NumPy scalars and arrays, paths, enums and dataclasses are converted; another type is a TypeError.
     """
+    return _converted(value, None)
+
+
+def plain(value: Any) -> Any:
+    """As `jsonable`, for Python: NaN stays NaN, and infinities become NaN."""
+    return _converted(value, math.nan)
+
+
+def nulls_as_nan(value: Any) -> Any:
+    """Numbers read from JSON as they were before: each null becomes NaN, however deep it lies."""
+    match value:
+        case None:
+            return math.nan
+        case dict():
+            return {key: nulls_as_nan(item) for key, item in value.items()}
+        case list():
+            return [nulls_as_nan(item) for item in value]
+    return value
+
+
+def _converted(value: Any, undefined: float | None) -> Any:
     match value:
         case Enum():
-            return jsonable(value.value)
+            return _converted(value.value, undefined)
         case None | bool() | str():
             return value
         case np.generic() | np.ndarray():
-            return jsonable(value.tolist())
+            return _converted(value.tolist(), undefined)
         case int():
             return int(value)
         case float():
-            return float(value) if math.isfinite(value) else None
+            return float(value) if math.isfinite(value) else undefined
         case os.PathLike():
             return os.fspath(value)
         case Mapping():
-            return {str(key): jsonable(item) for key, item in value.items()}
+            return {str(key): _converted(item, undefined) for key, item in value.items()}
         case list() | tuple():
-            return [jsonable(item) for item in value]
+            return [_converted(item, undefined) for item in value]
         case _ if is_dataclass(value) and not isinstance(value, type):
-            return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+            return {field.name: _converted(getattr(value, field.name), undefined) for field in fields(value)}
     raise TypeError(f"cannot write a {type(value).__name__} as JSON: {value!r}")
 
 

@@ -4,10 +4,12 @@
 whole run. A writer that died leaves "running" without a lock: readers call that "incomplete".
 """
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from filelock import FileLock, Timeout
@@ -66,7 +68,7 @@ class Run(_Folder):
     """A run folder open for writing; make one with `Run.start` and use it in a `with` block.
 
     Leaving the block releases the lock. A SpilloverError inside it marks the run as failed; anything else, a
-    kill too, leaves it incomplete, to be resumed.
+    kill too, leaves it incomplete, to be resumed. A KeyboardInterrupt gets a note that says how.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], lock: FileLock, *, resumed: bool) -> None:
@@ -75,6 +77,8 @@ class Run(_Folder):
         self.resumed = resumed
         """Whether an earlier, unfinished writer of the same run was here."""
         self._lock = lock
+        self._opened = monotonic()
+        self._before: float = manifest.get("seconds", 0.0)
 
     @classmethod
     def start(
@@ -111,6 +115,15 @@ class Run(_Folder):
         """Whether the run is whole; then nothing more can be written through it."""
         return self.manifest["status"] == "complete"
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that this writer and the earlier ones had the run open, up to now."""
+        return self._before + monotonic() - self._opened
+
+    def record_seconds(self) -> None:
+        """Write down the seconds so far, so that a resume after a kill counts on from there."""
+        self._update(seconds=self.seconds)
+
     def write_json(self, name: str, value: Any) -> None:
         """Write one JSON document atomically; NaN becomes null."""
         files.write_json(self._target(name), value)
@@ -128,12 +141,12 @@ class Run(_Folder):
         files.write_parquet(self._target(name), table)
 
     def finish(self, results: Mapping[str, Any], seconds: float) -> None:
-        """Complete the manifest with the results and the seconds they took: the last write of a run."""
+        """Complete the manifest with the results and the seconds they took in all: a run's last write."""
         self._update(status="complete", finished=_now(), seconds=seconds, results=results)
 
     def fail(self, reason: str) -> None:
         """Mark the run as failed; it can be resumed."""
-        self._update(status="failed", finished=_now(), reason=reason)
+        self._update(status="failed", finished=_now(), seconds=self.seconds, reason=reason)
 
     def close(self) -> None:
         """Release the lock."""
@@ -146,6 +159,11 @@ class Run(_Folder):
         try:
             if isinstance(error, SpilloverError) and not self.complete:
                 self.fail(str(error))
+            elif isinstance(error, KeyboardInterrupt) and not self.complete:
+                error.add_note(
+                    f"the same command with --out {shlex.quote(str(self.folder))} goes on from there"
+                )
+                self.record_seconds()
         finally:
             self.close()
 
