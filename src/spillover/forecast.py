@@ -22,7 +22,7 @@ from spillover.knowledge.schema import KnowledgeBase, Rule
 from spillover.knowledge.split import Split, split
 from spillover.margin.problem import Norm
 from spillover.margin.solution import Progress as SolverProgress
-from spillover.runs.files import jsonable, write_parquet
+from spillover.runs.files import plain, write_parquet
 from spillover.runs.progress import Progress, silent
 
 ALPHA = 0.05
@@ -108,7 +108,7 @@ def forecast(
     if queries is not None:
         _write_queries(Path(queries), _query_table(solved, [one for _, one in rules]))
     patterns, proof = table.patterns, solved.certificate
-    return jsonable(
+    return plain(
         {
             "kb": {
                 "name": table.name,

@@ -67,6 +67,7 @@ def forecast(
         print_json(results)
         return 0
     from spillover.report.forecast import forecast_table
+    from spillover.runs.files import jsonable
 
-    print_rich(forecast_table(results))
+    print_rich(forecast_table(jsonable(results)))
     return 0

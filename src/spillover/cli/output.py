@@ -13,8 +13,10 @@ Json = Annotated[bool, Parameter(help="Print one JSON document on stdout instead
 
 
 def print_json(document: Any) -> None:
-    """Print one strict JSON document."""
-    print(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+    """Print one strict JSON document; NaN becomes null."""
+    from spillover.runs.files import jsonable
+
+    print(json.dumps(jsonable(document), indent=2, allow_nan=False, ensure_ascii=False))
 
 
 def print_rich(renderable: "RenderableType") -> None:
