@@ -13,7 +13,7 @@ from spillover import __version__
 from spillover.cli import audits, foresight, lab
 from spillover.errors import SpilloverError
 
-_RESUMABLE = (["audit"], ["symbolic"], ["reproduce"])
+_RESUMABLE = (["symbolic"], ["reproduce"])
 
 app = App(
     name="spillover",
@@ -47,9 +47,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except KeyboardInterrupt:
-        hint = "; the same command with --out DIR of this run goes on from there"
-        print(f"interrupted{hint if sys.argv[1:2] in _RESUMABLE else ''}", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        hints = getattr(interrupt, "__notes__", [])  # a run's says where to go on
+        if sys.argv[1:2] in _RESUMABLE:
+            hints = ["the same command with --out DIR of this run goes on from there"]
+        print("; ".join(["interrupted", *hints]), file=sys.stderr)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 

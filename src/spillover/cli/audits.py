@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from spillover.cli.output import Bars, Json, print_json, print_rich
+from spillover.errors import DataError
 
 
 def audit(
@@ -64,7 +65,6 @@ def audit(
         "lora": lora,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    flags = {name: True for name, value in {"shuffle": shuffle, "keep_model": keep_model}.items() if value}
     with Bars() as bars:
         from spillover.audit import audit as run_audit
         from spillover.llm.finetune import FineTuneConfig
@@ -77,7 +77,6 @@ def audit(
             shuffle=shuffle,
             keep_model=keep_model,
             out=out,
-            passed={"kb": kb, "model": model, "seeds": list(seeds), **given, **flags},
             progress=bars,
         )
     _print_measured(results, json)
@@ -96,6 +95,7 @@ def score(
     model: str = "smollm2-135m",
     tuned: str | None = None,
     seed: int = 0,
+    write_split: Path | None = None,
     json: Json = False,
 ) -> int:
     """Score a knowledge base on a model as it is, without training.
@@ -109,8 +109,12 @@ def score(
     tuned
         An already tuned model, or a LoRA adapter of `model`, to set beside it.
     seed
-        Seed of the split into bridges and held-out subjects.
+        Seed of the split into bridges and held-out subjects; of a tuned model, the one it was tuned with.
+    write_split
+        Score nothing, but write there (JSON lines) what an audit with this seed trains on, to tune elsewhere.
     """
+    if write_split is not None:
+        return _write_split(kb, write_split, seed, tuned, json)
     with Bars() as bars:
         from spillover.audit import score as run_score
 
@@ -161,10 +165,28 @@ def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> int:
     return 0
 
 
+def _write_split(kb: str, file: Path, seed: int, tuned: str | None, as_json: bool) -> int:
+    if tuned is not None:
+        raise DataError(
+            "--write-split scores nothing, so --tuned has no use beside it; score in a second call"
+        )
+    from spillover.audit import write_split
+
+    rows = write_split(kb, file, seed=seed)
+    if as_json:
+        print_json({"file": file, "rows": rows, "seed": seed})
+    else:
+        print(f"{file}: {rows} training rows, bridges of seed {seed}")
+    return 0
+
+
 def _print_measured(results: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(results)
-        return
-    from spillover.report.tables import audit_table
+    else:
+        from spillover.report.tables import audit_table
+        from spillover.runs.files import jsonable
 
-    print_rich(audit_table(results))
+        print_rich(audit_table(jsonable(results)))
+    for note in results.get("notes", []):
+        print(f"note: {note}", file=sys.stderr)

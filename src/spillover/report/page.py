@@ -43,6 +43,8 @@ _FILTERS = (
     verdict.rule_name,
     verdict.spoken,
 )
+_CALL = ("model", "seeds", "shuffle", "keep_model")  # an audit's own arguments, less its data
+_SETTINGS = ("epochs", "learning_rate", "batch_size", "lora")  # those that the command line has
 _STATUSES = {
     "running": "This run is still being written; what follows is what it has so far.",
     "incomplete": "This run is incomplete: its writer stopped before the end. "
@@ -193,8 +195,10 @@ def _notice(view: RunView) -> str | None:
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Headed lists of name and value, in the order of the manifest; empty ones are left out."""
     results, seconds = _mapping(manifest.get("results")), manifest.get("seconds")
+    resumed = manifest.get("resumed_at")
     run = {
-        "started": str(manifest.get("started") or verdict.NOTHING)[:19].replace("T", " "),
+        "started": _moment(manifest.get("started") or verdict.NOTHING),
+        "resumed": [_moment(time) for time in resumed] if isinstance(resumed, list) else None,
         "took": f"{seconds:,.0f} s" if isinstance(seconds, int | float) else None,
         "seeds": manifest.get("seeds"),
         "knowledge base": results.get("knowledge_base"),
@@ -218,6 +222,10 @@ def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, st
     return [(heading, entries) for heading, entries in shown if entries]
 
 
+def _moment(time: Any) -> str:
+    return str(time)[:19].replace("T", " ")
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_plain(item) for item in value)
@@ -225,23 +233,45 @@ def _plain(value: Any) -> str:
 
 
 def command_line(manifest: Mapping[str, Any]) -> str | None:
-    """The command that makes this run again, from the arguments its user passed; None where unknown."""
-    passed = dict(_mapping(manifest.get("passed")) or _mapping(manifest.get("arguments")))
-    if not manifest.get("command") or not passed:
+    """What makes this run again: a command, or the Python call where no command can; None where unknown.
+
+    Files are named as their user named them: a relative path, from the folder they were in.
+    """
+    passed = {
+        name: value
+        for name, value in _mapping(manifest.get("passed")).items()
+        if name == "kb" or not (name == "out" or value is None or value is False)
+    }
+    if not manifest.get("command") or "kb" not in passed:
         return None
-    words = ["spillover", str(manifest["command"])]
-    if passed.get("kb") is not None:
-        words.append(str(passed["kb"]))
+    if passed["kb"] is None or not passed.keys() <= {"kb", *_CALL, *_SETTINGS}:
+        return _python_call(manifest, passed)
+    words = ["spillover", str(manifest["command"]), _positional(str(passed.pop("kb")))]
     for name, value in passed.items():
         flag = f"--{name.replace('_', '-')}"
-        if name in ("kb", "out") or value is None or value is False:
-            continue
         if value is True:
             words.append(flag)
             continue
         for item in value if isinstance(value, list) else [value]:
             words += [flag, _plain(item)]
     return shlex.join(words)
+
+
+def _positional(path: str) -> str:
+    """The path, not to be taken for an option."""
+    return f"./{path}" if path.startswith("-") else path
+
+
+def _python_call(manifest: Mapping[str, Any], passed: Mapping[str, Any]) -> str:
+    """The call of `spillover.audit`; a knowledge base that was made in code is left to its maker."""
+    kb, name = passed["kb"], _mapping(manifest.get("arguments")).get("kb")
+    lines = ["import spillover", ""]
+    lines += [f"# kb: the KnowledgeBase {name!r}, made in code"] if kb is None else []
+    given = ["kb" if kb is None else repr(kb)]
+    given += [f"{name}={passed[name]!r}" for name in _CALL if name in passed]
+    settings = [f"{name}={value!r}" for name, value in passed.items() if name not in ("kb", *_CALL)]
+    given += [f"settings=spillover.FineTuneConfig({', '.join(settings)})"] if settings else []
+    return "\n".join([*lines, f"spillover.{manifest['command']}({', '.join(given)})"])
 
 
 def chart_json(chart: charts.Chart) -> Markup:

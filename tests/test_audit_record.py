@@ -1,0 +1,368 @@
+"""What an audit leaves behind: a folder of its own, its time, how to run it again, what it trained on."""
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import replace
+from datetime import datetime
+from math import isnan
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from spillover import cli
+from spillover.audit import audit, score, write_split
+from spillover.errors import DataError, MarginError, RunError
+from spillover.knowledge.builtin import load
+from spillover.knowledge.prompts import examples
+from spillover.knowledge.split import split
+from spillover.llm.finetune import FineTuneConfig
+from spillover.report.page import command_line, write_report
+from spillover.runs import record
+from spillover.runs.record import list_runs, read_run
+from tests.tiny_models import save_tiny_model
+
+PEOPLE = """\
+relations: {lives_in: {prompt: "{subject} lives in"}, codes_in: {prompt: "{subject} codes in"}}
+rules: [{fact: lives_in, implication: codes_in, pairs: {Rome: Perl, Oslo: Java, Bern: Ruby}, bridges: 2}]
+triples: people.csv
+"""
+CITIES = ("Rome", "Oslo", "Bern")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny", "llama"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the user is in, with people.yaml."""
+    rows = [f"{city} {number},lives_in,{city}" for city in CITIES for number in range(5)]
+    (tmp_path / "people.csv").write_text("\n".join(["subject,relation,answer", *rows]), encoding="utf-8")
+    (tmp_path / "people.yaml").write_text(PEOPLE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def module() -> Any:
+    return sys.modules["spillover.audit"]  # `spillover.audit` itself is the verb
+
+
+@pytest.fixture
+def untuned(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audits that learn nothing, in no time."""
+    monkeypatch.setattr(module, "finetune", lambda net, *rest, **options: net)
+    monkeypatch.setattr(module.models, "save", lambda *rest: None)
+
+
+def run_cli(*words: str) -> Any:
+    return cli.app([*words], exit_on_error=False, print_error=False, result_action="return_value")
+
+
+# To run it again
+
+
+def called(command: str) -> dict[str, Any]:
+    """What the command gives to the verb, as the command line's own parser reads it."""
+    program, *words = shlex.split(command)
+    assert program == "spillover"
+    verb, bound, *_ = cli.app.parse_args(words, exit_on_error=False, print_error=False)
+    assert verb is cli.audits.audit
+    return dict(bound.arguments)
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["people.yaml"], {"kb": "people.yaml", "seeds": (0,)}),
+        (["country-code"], {"kb": "country-code", "seeds": (0,)}),
+        (["people.yaml", "--seeds", "0", "1", "--out", "mine"], {"kb": "people.yaml", "seeds": (0, 1)}),
+        (
+            ["people.yaml", "--lora", "2", "--epochs", "3", "--learning-rate", "0.01", "--batch-size", "4"],
+            {
+                "kb": "people.yaml",
+                "seeds": (0,),
+                "lora": 2,
+                "epochs": 3,
+                "learning_rate": 0.01,
+                "batch_size": 4,
+            },
+        ),
+        (
+            ["people.yaml", "--shuffle", "--keep-model"],
+            {"kb": "people.yaml", "seeds": (0,), "shuffle": True, "keep_model": True},
+        ),
+    ],
+)
+@pytest.mark.usefixtures("here", "untuned")
+def test_an_audit_of_the_command_line_can_be_run_again(
+    tiny: str, words: list[str], given: dict[str, Any]
+) -> None:
+    run_cli("audit", *words, "--model", tiny, "--json")
+    (view,) = list_runs("mine" if "--out" in words else "runs") or [read_run("mine")]
+    command = command_line(view.manifest)
+    assert command is not None
+    assert called(command) == {"model": tiny, **given}
+    assert shlex.split(command)[-1] in write_report([view.folder], "again.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kb", "options", "given"),
+    [
+        ("people.yaml", {}, {"kb": "people.yaml", "seeds": (0,)}),
+        (Path("people.yaml"), {"seeds": (2, 1)}, {"kb": "people.yaml", "seeds": (2, 1)}),
+        ("country-code", {"shuffle": True}, {"kb": "country-code", "seeds": (0,), "shuffle": True}),
+        (
+            "people.yaml",
+            {"settings": FineTuneConfig(lora=2, seed=3), "keep_model": True, "out": "mine"},
+            {"kb": "people.yaml", "seeds": (3,), "lora": 2, "keep_model": True},
+        ),
+    ],
+)
+@pytest.mark.usefixtures("here", "untuned")
+def test_an_audit_of_python_can_be_run_again_on_the_command_line(
+    tiny: str, kb: str | Path, options: dict[str, Any], given: dict[str, Any]
+) -> None:
+    results = audit(kb, model=tiny, **options)
+    command = command_line(read_run(results["run"]).manifest)
+    assert command is not None
+    assert called(command) == {"model": tiny, **given}
+
+
+@pytest.mark.usefixtures("here", "untuned")
+def test_a_file_that_looks_like_an_option_stays_a_file(tiny: str) -> None:
+    Path("people.yaml").rename("--people.yaml")
+    results = audit("--people.yaml", model=tiny)
+    command = command_line(read_run(results["run"]).manifest)
+    assert command is not None
+    assert called(command)["kb"] == "./--people.yaml"
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ({}, FineTuneConfig()),
+        ({"shuffle": True, "seeds": (1, 0)}, FineTuneConfig(lora=2)),
+        ({}, FineTuneConfig(warmup=0.2, epochs=3)),
+    ],
+)
+@pytest.mark.parametrize("in_code", [False, True])
+@pytest.mark.usefixtures("here", "untuned")
+def test_what_the_command_line_cannot_say_is_said_in_python(
+    tiny: str, options: dict[str, Any], settings: FineTuneConfig, in_code: bool
+) -> None:
+    kb = load("people.yaml") if in_code else "people.yaml"
+    results = audit(kb, model=tiny, settings=settings, **options)
+    text = command_line(read_run(results["run"]).manifest)
+    assert text is not None
+    if not in_code and settings.warmup == FineTuneConfig.warmup:
+        assert text.startswith("spillover audit people.yaml ")
+        return
+    assert ("# kb: the KnowledgeBase 'people', made in code" in text) is in_code
+    calls: list[Any] = []
+    stub = SimpleNamespace(audit=lambda *given, **named: calls.append((given, named)))
+    stub.FineTuneConfig = FineTuneConfig
+    _, _, *call = text.splitlines()
+    exec("\n".join(call), {"spillover": stub, "kb": kb})  # noqa: S102 - our own words
+    ((given, named),) = calls
+    assert given == (kb,)
+    assert named.pop("settings", FineTuneConfig()) == settings
+    assert named == {"model": tiny, "seeds": list(options.get("seeds", [0]))} | (
+        {"shuffle": True} if "shuffle" in options else {}
+    )
+
+
+def test_a_run_that_does_not_say_where_its_data_were_has_no_command() -> None:
+    """Runs that version 0.1.0 started from Python recorded the data's name alone, no path."""
+    assert command_line({"command": "audit", "passed": {}, "arguments": {"kb": "people", "clip": 1}}) is None
+
+
+# The folder
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("../../x", "x"),
+        ("/etc/passwd", "etc-passwd"),
+        ("a\nb\x1b[31mc", "a-b-31mc"),
+        ("..", "unnamed"),
+        ("\u202e\u200b", "unnamed"),
+        ("people 名前", "people-名前"),
+        ("n" * 300, "n" * 80),
+    ],
+)
+@pytest.mark.usefixtures("untuned")
+def test_a_name_never_leaves_the_folder_of_runs(tiny: str, here: Path, name: str, folder: str) -> None:
+    before = {path.name for path in here.iterdir()}
+    results = audit(replace(load("people.yaml"), name=name), model=tiny)
+    assert {path.name for path in here.iterdir()} - before == {"runs"}
+    (made,) = (here / "runs").iterdir()
+    assert made.name.startswith(f"{folder}-tiny-2")
+    assert results["run"] == str(Path("runs") / made.name)
+
+
+@pytest.mark.usefixtures("here", "untuned")
+def test_audits_of_the_same_second_have_their_own_folders(
+    tiny: str, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 2, 3, 4, 5)))
+    folders = [audit("people.yaml", model=tiny)["run"] for _ in range(3)]
+    assert folders == [f"runs/people-tiny-20260102-030405{more}" for more in ("", "-2", "-3")], (
+        "none read another's results"
+    )
+
+
+@pytest.mark.usefixtures("here", "untuned")
+def test_a_place_for_runs_that_is_a_file_is_one_clear_line(tiny: str) -> None:
+    Path("runs").touch()
+    with pytest.raises(RunError, match="cannot make a run folder in runs: File exists; use --out"):
+        audit("people.yaml", model=tiny)
+
+
+# Its time
+
+
+@pytest.mark.usefixtures("here")
+def test_seconds_add_up_over_a_resume_and_ctrl_c_says_where_to_go_on(
+    tiny: str, module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+
+    def tune(net: Any, *rest: Any, on_log: Any, **options: Any) -> Any:
+        nonlocal now
+        now += 10
+        on_log([{"step": 1, "loss": 1.0}])
+        now += 100
+        if kill:
+            raise kill
+        return net
+
+    monkeypatch.setattr(record, "monotonic", lambda: now)
+    monkeypatch.setattr(module, "finetune", tune)
+    monkeypatch.setattr(sys, "argv", ["spillover", "audit", "people.yaml", "--model", tiny])
+    kill: BaseException | None = KeyboardInterrupt()
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 130
+    ((folder,),) = [Path("runs").iterdir()]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"interrupted; the same command with --out {folder} goes on from there"
+    assert read_run(folder).manifest["seconds"] == 110
+
+    kill = MemoryError("as a kill, which cannot write anything more")
+    with pytest.raises(MemoryError):
+        audit("people.yaml", model=tiny, out=folder)
+    assert read_run(folder).manifest["seconds"] == 120
+    kill = None
+    results = audit("people.yaml", model=tiny, out=folder)
+    manifest = read_run(folder).manifest
+    assert results["seconds"] == manifest["seconds"] == 230
+    assert len(manifest["resumed_at"]) == 2
+    assert manifest["resumed_at"][1][:19].replace("T", " ") in (folder / "report.html").read_text("utf-8")
+
+
+# Its seeds
+
+
+@pytest.mark.usefixtures("here", "untuned")
+def test_the_seed_of_the_settings_is_the_seed(tiny: str) -> None:
+    audit("people.yaml", model=tiny, settings=FineTuneConfig(seed=3), out="run")
+    assert read_run("run").manifest["seeds"] == [3]
+    audit("people.yaml", model=tiny, settings=FineTuneConfig(seed=3), seeds=[3], out="run")
+    with pytest.raises(DataError, match=r"seeds are \[0, 1\] and settings.seed is 3; give one of the two"):
+        audit("people.yaml", model=tiny, settings=FineTuneConfig(seed=3), seeds=[0, 1], out="other")
+    assert not Path("other").exists()
+
+
+# Its numbers
+
+
+@pytest.mark.usefixtures("here", "untuned")
+def test_undefined_is_nan_in_python_and_null_in_json(
+    tiny: str, module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*rest: Any, **options: Any) -> None:
+        raise MarginError("too large for a forecast")
+
+    monkeypatch.setattr(module, "forecast", refuse)
+    for results in (audit("people.yaml", model=tiny, out="run"), audit("people.yaml", model=tiny, out="run")):
+        assert isnan(results["rules"][0]["forecast_margin"])
+        assert isinstance(results["rules"][0]["top1"]["after"], float)
+    assert read_run("run").manifest["results"]["rules"][0]["forecast_margin"] is None
+
+    scored = score("people.yaml", model=tiny)
+    assert scored["tuned"] is None, "which is no number"
+    assert isnan(scored["rules"][0]["forecast_margin"])
+    for words in (["audit", "people.yaml", "--out", "run"], ["score", "people.yaml"]):
+        run_cli(*words, "--model", tiny, "--json")
+        document = json.loads(capsys.readouterr().out)
+        assert document["rules"][0]["forecast_margin"] is None
+        run_cli(*words, "--model", tiny)
+        assert "nan" not in capsys.readouterr().out
+
+
+# Tuned elsewhere
+
+
+def test_a_score_says_which_seed_it_assumes(
+    tiny: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_cli("score", "people.yaml", "--model", tiny, "--seed", "4", "--json")
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    note = (
+        "bridges are drawn with seed 4; if the model was tuned with another seed, give that one: "
+        "bridges that it was trained on would count as held out"
+    )
+    assert (document["seed"], document["notes"]) == (4, [note])
+    assert f"note: {note}" in printed.err.splitlines()
+
+    text = PEOPLE.replace(", bridges: 2", "")
+    (here / "shown.yaml").write_text(text, encoding="utf-8")
+    with (here / "people.csv").open("a", encoding="utf-8") as table:
+        table.write("\n" + "\n".join(f"{city} 0,codes_in,Perl" for city in CITIES))
+    assert score("shown.yaml", model=tiny)["notes"] == [], "the table says who is a bridge"
+
+
+@pytest.mark.usefixtures("here")
+def test_the_training_rows_are_those_of_the_audit(capsys: pytest.CaptureFixture[str]) -> None:
+    run_cli("score", "people.yaml", "--seed", "3", "--write-split", "rows.jsonl", "--json")
+    assert json.loads(capsys.readouterr().out) == {"file": "rows.jsonl", "rows": 21, "seed": 3}
+    rows = [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
+    trained = examples(split(load("people.yaml"), 3))
+    assert [(row["prompt"], row["completion"]) for row in rows] == [
+        (one.prompt, one.completion) for one in trained
+    ]
+    assert set(rows[0]) == {"prompt", "completion", "subject", "relation", "answer"}
+    assert sum(row["relation"] == "codes_in" for row in rows) == 6
+    assert write_split("people.yaml", "rows.jsonl", seed=4) == 21
+    assert rows != [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
+    run_cli("score", "people.yaml", "--write-split", "rows.jsonl")
+    assert capsys.readouterr().out == "rows.jsonl: 21 training rows, bridges of seed 0\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("pipe", "cannot write the training rows to pipe: not a plain file; give another file"),
+        (".", r"cannot write the training rows to \.: not a plain file; give another file"),
+        ("nowhere/rows.jsonl", "nowhere/rows.jsonl: No such file or directory; give another file"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_training_rows_replace_only_plain_files(file: str, message: str) -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(RunError, match=message):
+        write_split("people.yaml", file)
+    assert Path("pipe").is_fifo()
+
+
+def test_writing_the_training_rows_scores_nothing() -> None:
+    with pytest.raises(DataError, match="--write-split scores nothing, so --tuned has no use beside it"):
+        run_cli("score", "demo", "--write-split", "rows.jsonl", "--tuned", "mine")
