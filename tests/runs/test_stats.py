@@ -10,11 +10,10 @@ from scipy import stats
 
 from spillover.runs.stats import (
     Interval,
+    holm,
     mean_interval,
     permutation_test,
-    rank,
     rank_matrix,
-    top1_credit,
     top1_matrix,
 )
 
@@ -50,8 +49,8 @@ def test_ranks_equal_a_plain_loop(logprobs):
     ],
 )
 def test_ties_are_explicit(logprobs, right, wanted_rank, credit):
-    assert rank(logprobs, right) == wanted_rank
-    assert top1_credit(logprobs, right) == credit
+    assert rank_matrix([logprobs])[0, right] == wanted_rank
+    assert top1_matrix([logprobs])[0, right] == credit
 
 
 def test_a_nan_candidate_makes_the_query_unscored():
@@ -59,8 +58,6 @@ def test_a_nan_candidate_makes_the_query_unscored():
     assert np.isnan(rank_matrix(logprobs)[0]).all()
     assert np.isnan(top1_matrix(logprobs)[0]).all()
     assert rank_matrix(logprobs)[1].tolist() == [0, 1]
-    assert np.isnan(rank([-1.0, NAN], 0))
-    assert np.isnan(top1_credit([-1.0, NAN], 0))
 
 
 def test_no_queries():
@@ -165,7 +162,7 @@ def test_wrong_calls_of_the_interval(values, options, message):
 
 
 def enumerate_all(scores, right, strata, better):
-    """Mean score under every deal of the right answers within strata: p-value and expectation, by hand."""
+    """Mean score under every deal of the right answers within strata: both p-values and the expectation."""
     rows = [np.flatnonzero(np.asarray(strata) == s) for s in dict.fromkeys(strata)]
     means = []
     for deal in product(*(permutations(r) for r in rows)):
@@ -175,8 +172,8 @@ def enumerate_all(scores, right, strata, better):
         means.append(scores[np.arange(len(right)), dealt].mean())
     means = np.array(means)
     observed = scores[np.arange(len(right)), right].mean()
-    as_good = means <= observed + 1e-12 if better == "low" else means >= observed - 1e-12
-    return as_good.mean(), means.mean()
+    low, high = (means <= observed + 1e-12).mean(), (means >= observed - 1e-12).mean()
+    return (low, high, means.mean()) if better == "low" else (high, low, means.mean())
 
 
 @pytest.mark.parametrize("better", ["low", "high"])
@@ -192,10 +189,11 @@ def test_against_all_permutations(right, strata, better):
     rng = np.random.default_rng(len(right))
     matrix = rank_matrix if better == "low" else top1_matrix
     scores = matrix(rng.integers(0, 3, (len(right), 4)) + 1.5 * np.eye(4)[right])
-    p, null = enumerate_all(scores, right, strata, better)
+    p, worse, null = enumerate_all(scores, right, strata, better)
     got = permutation_test(scores, right, strata, better=better, permutations=20_000)
     assert got.null == pytest.approx(null, abs=1e-12)
     assert got.p_value == pytest.approx(p, abs=0.015)
+    assert got.p_worse == pytest.approx(worse, abs=0.015)
     assert got.observed == scores[np.arange(len(right)), right].mean()
 
 
@@ -204,7 +202,7 @@ def test_subjects_swap_all_their_answers_at_once():
     rng = np.random.default_rng(3)
     right = np.array([0, 0, 1, 1, 2, 2])
     scores = rank_matrix(rng.normal(size=(6, 4)) + np.eye(4)[right])
-    p, null = enumerate_all(scores, right, [0] * 6, "low")
+    p, worse, null = enumerate_all(scores, right, [0] * 6, "low")
     got = permutation_test(
         np.tile(scores, (2, 1)),
         np.tile(right, 2),
@@ -213,7 +211,71 @@ def test_subjects_swap_all_their_answers_at_once():
         permutations=20_000,
     )
     assert got.p_value == pytest.approx(p, abs=0.015)
+    assert got.p_worse == pytest.approx(worse, abs=0.015)
     assert got.null == pytest.approx(null, abs=1e-12)
+
+
+@pytest.mark.parametrize("better", ["low", "high"])
+def test_observed_null_and_p_are_of_the_same_deals_where_seeds_ask_different_subjects(better):
+    """Each seed holds out others: a and b are asked twice, c and d by seed 0, e, f and g by seed 1."""
+    matrix = rank_matrix if better == "low" else top1_matrix
+    asked = [(0, name) for name in "abcd"] + [(1, name) for name in "abefg"]
+    answer = {"a": 0, "b": 1, "c": 1, "d": 2, "e": 2, "f": 2, "g": 0}
+    right = np.array([answer[name] for _, name in asked])
+    scores = matrix(np.random.default_rng(5).normal(size=(9, 4)) + np.eye(4)[right])
+    means = []
+    for swapped in product(*(permutations(block) for block in ("ab", "cd", "efg"))):
+        dealt = dict(zip("abcdefg", (answer[name] for block in swapped for name in block), strict=True))
+        told = [[] for _ in answer]
+        for row, (_, name) in enumerate(asked):
+            told["abcdefg".index(name)].append(scores[row, dealt[name]])
+        means.append(np.mean([np.mean(one) for one in told]))
+    observed, means = means[0], np.array(means)  # the first deal leaves everyone with their own
+    got = permutation_test(
+        scores,
+        right,
+        [seed for seed, _ in asked],
+        [name for _, name in asked],
+        better=better,
+        permutations=20_000,
+    )
+    assert got.observed == pytest.approx(observed, abs=1e-12)
+    worst = 3.0 if better == "low" else 1.0
+    names = [name for _, name in asked]
+    assert mean_interval(scores[np.arange(9), right], 0, worst, names).mean == pytest.approx(got.observed)
+    assert got.null == pytest.approx(means.mean(), abs=1e-12)
+    low, high = (means <= observed + 1e-12).mean(), (means >= observed - 1e-12).mean()
+    wanted = (low, high) if better == "low" else (high, low)
+    assert (got.p_value, got.p_worse) == pytest.approx(wanted, abs=0.015)
+
+
+def test_a_model_that_answers_everyone_alike_is_neither_better_nor_worse_than_chance():
+    right = np.repeat(np.arange(5), 4)
+    got = permutation_test(top1_matrix(np.tile([0.0, -1, -1, -1, -1], (20, 1))), right, better="high")
+    assert (got.observed, got.null) == pytest.approx((0.2, 0.2))
+    assert (got.p_value, got.p_worse) == (1, 1)
+
+
+def test_a_model_that_avoids_the_right_answer_is_worse_than_chance():
+    right = np.repeat(np.arange(5), 8)
+    got = permutation_test(top1_matrix(np.eye(5)[(right + 1) % 5]), right, better="high")
+    assert (got.observed, got.p_value) == (0, 1)
+    assert got.p_worse < 0.001
+
+
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.5, 0.9, 0.6], [1, 1, 1]),
+        ([0.02, NAN, 0.03], [0.04, NAN, 0.04]),
+        ([0.2], [0.2]),
+        ([NAN], [NAN]),
+        ([], []),
+    ],
+)
+def test_holm_by_hand(p_values, adjusted):
+    assert holm(p_values).tolist() == pytest.approx(adjusted, nan_ok=True)
 
 
 @pytest.mark.parametrize("with_subjects", [False, True])
@@ -263,7 +325,7 @@ def test_a_perfect_ranking_has_the_smallest_p():
 
 def test_one_right_answer_everywhere_has_no_p_but_a_null():
     got = permutation_test(rank_matrix([[0, -1], [-1, 0], [-1, 0.0]]), [0, 1, 1], ["a", "b", "b"])
-    assert np.isnan(got.p_value)
+    assert np.isnan([got.p_value, got.p_worse]).all()
     assert got.null == got.observed == 0
 
 
@@ -277,7 +339,7 @@ def test_unscored_queries_leave_with_their_answer():
     assert (got.observed, got.null, got.p_value) == (want.observed, want.null, want.p_value)
     assert (got.queries, got.unscored) == (8, 1)
     nothing = permutation_test([[NAN, NAN]], [0])
-    assert np.isnan([nothing.observed, nothing.null, nothing.p_value]).all()
+    assert np.isnan([nothing.observed, nothing.null, nothing.p_value, nothing.p_worse]).all()
     assert permutation_test(np.empty((0, 4)), []).queries == 0
 
 

@@ -21,6 +21,7 @@ from scipy.stats import random_table
 from spillover.errors import DataError
 from spillover.implication.queries import NO_ANSWER, said
 from spillover.knowledge.patterns import Patterns
+from spillover.runs.stats import holm
 
 Margin = tuple[int, ...]
 
@@ -100,7 +101,7 @@ def associations(
         p_values[table.relations] = _p_value(table, alpha / len(tested), seed)
     if progress:
         progress(len(tested), len(tested))
-    adjusted = _holm(p_values)
+    adjusted = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
     return [
         Association(
             relations=table.relations,
@@ -285,12 +286,3 @@ def _draw(rows: Margin, columns: Margin, size: int, rng: np.random.Generator) ->
     begins_DN = np.diff(cell_DN, axis=1, prepend=-1) != 0
     begin_DN = np.maximum.accumulate(np.where(begins_DN, place_N, 0), axis=1)
     return np.log1p(np.arange(rows[0]))[place_N - begin_DN].sum(axis=1)
-
-
-def _holm(p_values: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
-    """Holm's adjusted p-values (1979)."""
-    adjusted, least = {}, 0.0
-    for place, (pair, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        least = max(least, min(1.0, (len(p_values) - place) * p_value))
-        adjusted[pair] = least
-    return adjusted

@@ -43,16 +43,6 @@ def top1_matrix(logprobs_QC: npt.ArrayLike) -> Array:
     )
 
 
-def rank(logprobs_C: npt.ArrayLike, right: int) -> float:
-    """The rank of candidate `right` among the C candidates of one query; see `rank_matrix`."""
-    return float(rank_matrix(np.atleast_2d(logprobs_C))[0, right])
-
-
-def top1_credit(logprobs_C: npt.ArrayLike, right: int) -> float:
-    """The top-1 credit of candidate `right` among the C candidates of one query; see `top1_matrix`."""
-    return float(top1_matrix(np.atleast_2d(logprobs_C))[0, right])
-
-
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """A mean with its two-sided confidence interval."""
@@ -143,11 +133,15 @@ class PermutationTest:
     """How a mean score compares with the same rankings under shuffled right answers."""
 
     observed: float
-    """Mean score of the right answers over the scored queries; NaN where there are none."""
+    """Mean score of the right answers, each unit counting once by its mean; NaN where nothing is scored."""
     null: float
-    """Its exact expectation when the right answers are dealt out anew within each stratum."""
+    """The exact expectation of `observed` under the deals that the p-values count."""
     p_value: float
-    """One-sided; at least 1 / (permutations + 1). NaN where shuffling cannot change anything."""
+    """Share of deals at least as good: one-sided, at least 1 / (permutations + 1). NaN where shuffling
+    cannot change anything.
+    """
+    p_worse: float
+    """Share of deals at most as good, likewise: small where the scores are worse than chance."""
     queries: int
     """Scored queries."""
     unscored: int
@@ -172,9 +166,10 @@ def permutation_test(
     p-value, (1 + deals at least as good as observed) / (1 + permutations), is one-sided and at least
     1 / (1 + permutations): 1e-4 by default. With few queries the number of distinct deals limits it too.
 
-    Without `subjects_Q` the strata count as independent. A subject asked in several seeds breaks that (the
-    same name keeps its quirks) and makes p too small. With `subjects_Q` a subject swaps all its answers at
-    once with one asked in the same seeds: still exact, with less power where few subjects share their seeds.
+    Without `subjects_Q` every query is a unit and the strata count as independent. A subject asked in several
+    seeds breaks that (the same name keeps its quirks) and makes p too small. With `subjects_Q` a subject is
+    the unit: it counts once, as in `mean_interval`, and swaps all its answers at once with one asked in the
+    same seeds: still exact, with less power where few subjects share their seeds.
     """
     scores_QC, right_Q = _matrix(scores_QC), np.asarray(right_Q, dtype=np.intp)
     n, c = scores_QC.shape
@@ -194,32 +189,48 @@ def permutation_test(
     )
     queries = len(right_Q)
     if queries == 0:
-        return PermutationTest(observed=np.nan, null=np.nan, p_value=np.nan, queries=0, unscored=n)
-
-    observed = scores_QC[np.arange(queries), right_Q].sum() / queries
-    null = sum(_all_pairs(scores_QC[rows], right_Q[rows]) for rows in _rows_of(strata_Q)) / queries
+        return PermutationTest(
+            observed=np.nan, null=np.nan, p_value=np.nan, p_worse=np.nan, queries=0, unscored=n
+        )
 
     rng = np.random.default_rng(seed)
-    totals_P, informative = np.zeros(permutations), False
+    observed, null, units, informative = 0.0, 0.0, 0, False
+    totals_P = np.zeros(permutations)
     for rows_UK in _exchangeable(subjects_Q, strata_Q):
         table_UG, code_U = _score_table(scores_QC, right_Q, rows_UK)
+        units += len(code_U)
+        observed += table_UG[np.arange(len(code_U)), code_U].sum()
+        null += (table_UG @ np.bincount(code_U)).sum() / len(code_U)
         informative |= table_UG.shape[1] > 1
         totals_P += _permuted_totals(table_UG, code_U, permutations, rng)
-    excess_P = totals_P / queries - observed
-    as_good_P = excess_P <= _TOLERANCE if better == "low" else excess_P >= -_TOLERANCE
-    p_value = (1 + np.count_nonzero(as_good_P)) / (1 + permutations) if informative else np.nan
+    excess_P = (totals_P - observed) / units
+    if better == "high":
+        excess_P = -excess_P  # now less is better
+    p_value, p_worse = (
+        (1 + np.count_nonzero(deals_P)) / (1 + permutations) if informative else np.nan
+        for deals_P in (excess_P <= _TOLERANCE, excess_P >= -_TOLERANCE)
+    )
     return PermutationTest(
-        observed=float(observed),
-        null=float(null),
+        observed=float(observed / units),
+        null=float(null / units),
         p_value=float(p_value),
+        p_worse=float(p_worse),
         queries=queries,
         unscored=n - queries,
     )
 
 
-def _all_pairs(scores_QC: Array, right_Q: npt.NDArray[np.intp]) -> float:
-    """Sum over the queries of their mean score over all right answers of the stratum."""
-    return float(scores_QC[:, right_Q].mean(axis=1).sum())
+def holm(p_values: npt.ArrayLike) -> Array:
+    """Holm's adjusted p-values (1979), in the order given, (N,): any of them is at most alpha with chance at
+    most alpha where nothing is to be found. NaN is no test: it stays NaN and costs the others nothing.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    tests = np.count_nonzero(~np.isnan(p_values))
+    order = np.argsort(p_values)[:tests]  # NaN come last
+    steps = np.minimum(1.0, np.arange(tests, 0, -1) * p_values[order])
+    adjusted = np.full_like(p_values, np.nan)
+    adjusted[order] = np.maximum.accumulate(steps)
+    return adjusted
 
 
 def _rows_of(code_Q: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
@@ -242,12 +253,12 @@ def _exchangeable(
 def _score_table(
     scores_QC: Array, right_Q: npt.NDArray[np.intp], rows_UK: npt.NDArray[np.intp]
 ) -> tuple[Array, npt.NDArray[np.intp]]:
-    """What each unit would score with each distinct answer (U, G), and which answer each unit has (U,)."""
+    """What each unit would score on average with each distinct answer (U, G), and its own answer (U,)."""
     answers_GK, code_U = np.unique(right_Q[rows_UK], axis=0, return_inverse=True)
     table_UG = np.zeros((len(rows_UK), len(answers_GK)))
     for rows_U, answers_G in zip(rows_UK.T, answers_GK.T, strict=True):
         table_UG += scores_QC[np.ix_(rows_U, answers_G)]
-    return table_UG, code_U.ravel()
+    return table_UG / rows_UK.shape[1], code_U.ravel()
 
 
 def _permuted_totals(
