@@ -1,10 +1,13 @@
 import math
+import random
 from collections import defaultdict
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from spillover.knowledge.schema import Rule
+from spillover.outcome import outcome
 from spillover.report.scores import Scores
 
 from .fixture import PAIRS, SCHEMA, scores
@@ -46,15 +49,31 @@ def test_ranks_and_chance_equal_a_plain_loop(table, rule, phase):
         assert row["chance"] == pytest.approx(chance[rank] / len(asked))
 
 
-def ask(ranks, *, right=0, query=0, rule=0) -> list[dict[str, Any]]:
+def ask(ranks, *, right=0, query=0, rule=0, seed=0, subject=None) -> list[dict[str, Any]]:
     """One held-out query after tuning."""
-    row = (0, "after", query, "held_out", rule, "r", f"s{query}", "g", "p")
+    row = (seed, "after", query, "held_out", rule, "r", subject or f"s{query}", "g", "p")
     return [
         dict(
             zip(SCHEMA.names, (*row, f"c{n}", n == right, None if rank is None else -rank, rank), strict=True)
         )
         for n, rank in enumerate(ranks)
     ]
+
+
+def test_the_means_are_the_outcomes_where_seeds_ask_different_subjects():
+    asked = [(0, name) for name in "abcd"] + [(1, name) for name in "abefg"]
+    answer = {"a": 0, "b": 1, "c": 1, "d": 2, "e": 2, "f": 2, "g": 0}
+    rows, rng = [], random.Random(1)  # noqa: S311
+    for query, (seed, name) in enumerate(asked):
+        ranks = rng.sample([0.0, 1.0, 2.5, 2.5], 4)
+        rows += ask(ranks, right=answer[name], query=query, seed=seed, subject=name)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    found = Scores(table).ranks(0)
+    (rule,) = outcome(table, [Rule(fact="f", implication="r")])["rules"]
+    for column, name in (("share", "after"), ("chance", "null")):
+        mean = sum(row["rank"] * row[column] for row in found)
+        assert mean == pytest.approx(rule["mean_rank"][name])
+        assert sum(row[column] for row in found) == pytest.approx(1)
 
 
 def test_ties_share_and_keep_the_mean():

@@ -14,16 +14,24 @@ held AS (
     FROM scores WHERE kind = 'held_out' AND rule = $rule AND isfinite(rank)
 )"""
 
-# A rank between two places (a tie) counts for both in proportion: the mean stays what it was.
+# A subject counts once, and swaps its answers with those that were scored in the same seeds, as in
+# `runs/stats.py`. A rank between two places (a tie) counts for both in proportion: the mean stays what it is.
 _RANKS = f"""
 WITH {_HELD},
+units AS (
+    SELECT phase, subject, list(seed ORDER BY seed) AS block, 1.0 / count(*) AS part
+    FROM held WHERE "right" GROUP BY phase, subject
+),
+known AS (SELECT * FROM held JOIN units USING (phase, subject)),
 dealt AS (
-    SELECT seed, phase, candidate, count(*) / sum(count(*)) OVER (PARTITION BY seed, phase) AS weight
-    FROM held WHERE "right" GROUP BY seed, phase, candidate
+    SELECT seed, phase, block, candidate,
+        count(*) / sum(count(*)) OVER (PARTITION BY seed, phase, block) AS weight
+    FROM known WHERE "right" GROUP BY seed, phase, block, candidate
 ),
 counted AS (
-    SELECT phase, rank, 1.0 AS observed, 0.0 AS chance FROM held WHERE "right"
-    UNION ALL SELECT phase, rank, 0.0, weight FROM held JOIN dealt USING (seed, phase, candidate)
+    SELECT phase, rank, part AS observed, 0.0 AS chance FROM known WHERE "right"
+    UNION ALL SELECT phase, rank, 0.0, part * weight
+    FROM known JOIN dealt USING (seed, phase, block, candidate)
 ),
 placed AS (
     SELECT phase, floor(rank) AS place, 1 - (rank - floor(rank)) AS part, observed, chance FROM counted
@@ -97,8 +105,8 @@ class Scores:
     def ranks(self, rule: int) -> list[Row]:
         """Rows (phase, rank, share, chance): where the right answer stands, and would by chance.
 
-        Chance is the average over all pairs of a held-out query and a right answer of the same seed: exactly
-        what shuffling the subjects' groups gives.
+        Chance is exactly what shuffling the subjects' groups gives on average. The mean of either is the
+        outcome's mean rank or its `null`.
         """
         return self._rows(_RANKS, rule=rule)
 
