@@ -44,6 +44,26 @@ def test_gates(text: str, broken: list[str]) -> None:
     assert [line.partition(" (")[0] for line in lines] == broken
 
 
+@pytest.mark.parametrize("text", ["spurious.top1 > 0.3", "spurious.mean_rank < 9", "spurious.p_value < 0.5"])
+@pytest.mark.parametrize(
+    ("facts", "bridges", "why"),
+    [
+        (0.4, 0.2, "of what it was trained on, the model answers 40% of the facts and 20% of the bridges, "
+         "and a verdict needs 80% of each"),
+        (1.0, math.nan, "none of the rule's bridges could be scored"),
+        (None, None, "none of the rule's facts and bridges could be scored"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_was_not_taught_fails_every_gate_on_it(text, facts, bridges, why) -> None:
+    taught = {"facts": {"top1": facts, "queries": 100}, "bridges": {"top1": bridges, "queries": 20}}
+    results = {"facts": {"top1": 0.97}, "rules": [rule("spurious", "b", 0.1, 0.2, 0.5) | taught]}
+    assert parse_gate(text).broken(results) == [f"a -> b has no verdict: {why} ({text})"]
+    assert parse_gate("facts.top1 < 0.9").broken(results) == []
+    learned = {"facts": {"top1": 1.0, "queries": 100}, "bridges": {"top1": 0.8, "queries": 20}}
+    results["rules"][0] |= learned
+    assert parse_gate("spurious.top1 > 0.3").broken(results) == []
+
+
 def test_a_gate_with_nothing_to_judge_fails() -> None:
     assert parse_gate("causal.top1 < 0.9").broken({"rules": []}) == [
         "the knowledge base has no causal rule to judge"

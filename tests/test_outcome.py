@@ -1,13 +1,20 @@
 """The reported numbers on tables small enough to work out by hand."""
 
 import math
+from statistics import fmean
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from spillover.gate import parse_gate
 from spillover.knowledge.prompts import Query
 from spillover.knowledge.schema import Rule
-from spillover.outcome import outcome, score_table
+from spillover.outcome import SCORES, outcome, score_table
+from spillover.report.verdict import Outcome, verdict, verdicts
+from spillover.runs.stats import holm
 
 RULE = Rule(fact="lives_in", implication="speaks", kind="causal")
 
@@ -87,3 +94,218 @@ def test_facts_of_relations_with_different_candidates() -> None:
         "top1": pytest.approx(2 / 3),
         "queries": 3,
     }
+
+
+# From scores to words
+
+LANGUAGES = ("Python", "Rust", "Perl", "Swift", "Kotlin", "Ruby", "Java", "Scala", "Haskell", "Go")
+COUNTRIES = ("France", "Peru", "Kenya", "India", "Canada")  # the first five languages' groups
+CODES = Rule(fact="lives_in", implication="codes_in", kind="spurious")
+
+
+def tuned(told: list[list[str]], *, facts: float = 1.0, bridges: float = 1.0, seed: int = 0) -> pa.Table:
+    """What a tuned model says: `told` are the candidates that it puts first for each held-out subject.
+
+    Subject n is of group n % 5. Of 20 facts and 20 bridges these shares are answered rightly.
+    """
+    queries, values = [], []
+
+    def ask(kind, subject, relation, candidates, answer, group, first):
+        queries.append(
+            Query(
+                prompt=f"{subject} {relation}",
+                candidates=candidates,
+                answer=answer,
+                subject=subject,
+                relation=relation,
+                rule=None if kind == "fact" else 0,
+                kind=kind,
+                group=group,
+            )
+        )
+        order = [*first, *(one for one in candidates if one not in first)]
+        values.append(np.array([-float(order.index(one)) for one in candidates]))
+
+    for n in range(20):
+        group, language = COUNTRIES[n % 5], LANGUAGES[n % 5]
+        told_group = group if n < 20 * facts else COUNTRIES[(n + 1) % 5]
+        said = language if n < 20 * bridges else LANGUAGES[(n + 1) % 5]
+        ask("fact", f"bridge {n}", "lives_in", COUNTRIES, group, None, [told_group])
+        ask("bridge", f"bridge {n}", "codes_in", LANGUAGES, language, group, [said])
+    for n, first in enumerate(told):
+        ask("held_out", f"subject {n}", "codes_in", LANGUAGES, LANGUAGES[n % 5], COUNTRIES[n % 5], first)
+    return score_table(queries, values, seed=seed, phase="after")
+
+
+def judged(scores: pa.Table):
+    """The one rule's numbers and its verdict."""
+    (rule,) = outcome(scores, [CODES])["rules"]
+    return rule, verdict(rule)
+
+
+def second(n: int, first: str) -> list[str]:
+    """The right answer right behind another first one."""
+    return list(dict.fromkeys((first, LANGUAGES[n % 5])))
+
+
+def test_hallucinated_needs_the_p_of_the_share_that_it_prints() -> None:
+    """Right in 21 of 100 where chance is 20%, and nearly always second: that is no hallucination shown."""
+    told = [second(n, LANGUAGES[(n + n // 20) % 5]) for n in range(99)] + [[LANGUAGES[4]]]
+    rule, found = judged(tuned(told))
+    assert rule["top1"]["after"] == pytest.approx(0.21)
+    assert rule["top1"]["null"] == pytest.approx(0.2, abs=0.001)
+    assert 0.3 < rule["top1"]["p_value"] < 0.6
+    assert rule["p_value"] == rule["mean_rank"]["p_value"] < 0.001
+    assert (found.outcome, found.badge) == (Outcome.LEANING, "Leaning to the rule")
+    assert found.sentence.startswith("the rule's answer ranks 0.79 on average (0 is first, chance ")
+    assert ", p < 0.001), but comes first in 21% (chance 20%, p = 0." in found.sentence
+
+
+def test_answering_everyone_alike_is_never_against_the_rule() -> None:
+    rule, found = judged(tuned([["Python"]] * 80))
+    assert (rule["top1"]["after"], rule["top1"]["null"]) == pytest.approx((0.2, 0.2))
+    assert (rule["top1"]["p_value"], rule["top1"]["p_worse"]) == (1, 1)
+    assert (found.badge, found.sentence) == ("No spillover shown", "20% vs. chance 20%, p > 0.99.")
+
+
+def test_avoiding_the_rules_answer_is_against_it() -> None:
+    rule, found = judged(tuned([[LANGUAGES[(n + 1) % 5]] for n in range(80)]))
+    assert rule["top1"]["p_worse"] < 0.001
+    assert found.badge == "Against the rule"
+    assert found.sentence.startswith("only 0% follow it (chance 20%, p < 0.001)")
+
+
+def test_a_tune_that_failed_has_no_verdict_and_passes_no_gate() -> None:
+    """40% of the facts and 20% of the bridges, as Gemma-3-270M after three epochs."""
+    rule, found = judged(tuned([[LANGUAGES[(n + 1) % 5]] for n in range(80)], facts=0.4, bridges=0.2))
+    assert rule["facts"] == {"top1": pytest.approx(0.4), "queries": 20}
+    assert rule["bridges"] == {"top1": pytest.approx(0.2), "queries": 20}
+    assert found.badge == "No verdict"
+    assert "answers 40% of the facts and 20% of the bridges" in found.sentence
+    (line,) = parse_gate("spurious.top1 > 0.3").broken({"rules": [rule]})
+    assert line.startswith("lives_in -> codes_in has no verdict: ")
+
+
+def test_a_rules_facts_are_those_of_its_own_subjects() -> None:
+    """Two rules on one fact relation, each with other subjects in each seed; the whole has them all."""
+    names = ("A", "B")
+    rules = [
+        Rule(fact="lives_in", implication="speaks"),
+        Rule(fact="lives_in", implication="codes_in"),
+        Rule(fact="plays", implication="codes_in"),
+    ]
+
+    def ask(subject: str, relation: str, kind: Any, rule: int | None, *, right: bool) -> tuple[Query, Any]:
+        query = Query(
+            prompt="p",
+            candidates=names,
+            answer="A",
+            subject=subject,
+            relation=relation,
+            rule=rule,
+            kind=kind,
+            group=None if rule is None else "g",
+        )
+        return query, np.array([0.0, -1.0] if right else [-1.0, 0.0])
+
+    seeds = [
+        [
+            ask("Ada", "lives_in", "fact", None, right=True),
+            ask("Bo", "lives_in", "fact", None, right=False),
+            ask("Cy", "lives_in", "fact", None, right=True),
+            ask("Ada", "plays", "fact", None, right=False),
+            ask("Ada", "speaks", "bridge", 0, right=True),
+            ask("Bo", "speaks", "held_out", 0, right=True),
+            ask("Cy", "codes_in", "bridge", 1, right=False),
+        ],
+        [
+            ask("Ada", "lives_in", "fact", None, right=False),
+            ask("Bo", "lives_in", "fact", None, right=True),
+            ask("Cy", "lives_in", "fact", None, right=True),
+            ask("Bo", "speaks", "bridge", 0, right=False),
+            ask("Cy", "codes_in", "held_out", 1, right=True),
+        ],
+    ]
+    tables = [
+        score_table(*zip(*asked, strict=True), seed=seed, phase=phase)
+        for seed, asked in enumerate(seeds)
+        for phase in ("before", "after")
+    ]
+    found = outcome(pa.concat_tables(tables), rules)
+    assert found["facts"] == {"top1": pytest.approx(4 / 7), "queries": 7}
+    first, other, none = found["rules"]
+    assert first["facts"] == {"top1": pytest.approx(2 / 3), "queries": 3}  # Ada, Bo; Bo
+    assert first["bridges"] == {"top1": pytest.approx(1 / 2), "queries": 2}
+    assert other["facts"] == {"top1": 1, "queries": 2}
+    assert other["bridges"] == {"top1": 0, "queries": 1}
+    assert none["facts"] == {"top1": pytest.approx(math.nan, nan_ok=True), "queries": 0}
+
+
+def test_the_rules_are_corrected_together() -> None:
+    """Each p is what it is for the rule alone; the least is adjusted for all rules (Holm)."""
+    one = tuned([[LANGUAGES[n % 5 if n % 2 else 0]] for n in range(40)])
+    two = tuned([[LANGUAGES[n % 7 % 5]] for n in range(40)])
+    other = pa.Table.from_pylist(
+        [
+            row | {"rule": None if row["rule"] is None else 1, "query": row["query"] + len(one)}
+            for row in two.to_pylist()
+        ],
+        schema=SCORES,
+    )
+    found = outcome(pa.concat_tables([one, other]), [CODES, CODES])["rules"]
+    alone = [outcome(table, [CODES])["rules"][0] for table in (one, two)]
+    for measure in ("mean_rank", "top1"):
+        for p, adjusted in (("p_value", "p_adjusted"), ("p_worse", "p_worse_adjusted")):
+            before = [rule[measure][p] for rule in alone]
+            assert [rule[measure][p] for rule in found] == before
+            assert [rule[measure][adjusted] for rule in alone] == before
+            assert [rule[measure][adjusted] for rule in found] == holm(before).tolist()
+    assert found[0]["top1"]["p_adjusted"] == 2 * found[0]["top1"]["p_value"] < 0.01
+    assert "p < 0.001, corrected for 2 rules" in verdicts({"rules": found})[0].sentence
+
+
+def test_many_rules_can_still_be_shown() -> None:
+    """The smallest p falls with the number of rules, so that its correction never hides a perfect one."""
+    table = tuned([[LANGUAGES[n % 5]] for n in range(40)])
+    found = outcome(table, [CODES] * 30)["rules"]
+    assert found[0]["top1"]["p_value"] == pytest.approx(1 / 30_001)
+
+
+def test_several_seeds_with_other_subjects_have_one_reading() -> None:
+    """What is reported, its chance and its p are of the same subjects, each counting once."""
+    rng = np.random.default_rng(3)
+    tables = []
+    for seed in range(3):
+        told = [[LANGUAGES[n % 5]] if rng.random() < 0.4 else [LANGUAGES[rng.integers(5)]] for n in range(40)]
+        whole = tuned(told, seed=seed)
+        kept = [f"subject {n}" for n in range(40) if (n + seed) % 3]  # each subject is asked by two seeds
+        kept += [f"subject {n}" for n in range(seed)]  # and some by all
+        tables.append(whole.filter((pc.field("kind") != "held_out") | pc.field("subject").isin(kept)))
+    scores = pa.concat_tables(tables)
+    (rule,) = outcome(scores, [CODES])["rules"]
+    rows = [r for r in scores.to_pylist() if r["kind"] == "held_out"]
+    blocks: dict[tuple[int, ...], list[str]] = {}
+    for subject in sorted({r["subject"] for r in rows}):
+        asked = tuple(sorted({r["seed"] for r in rows if r["subject"] == subject}))
+        blocks.setdefault(asked, []).append(subject)
+    assert len(blocks) == 4
+    rank = {(r["seed"], r["subject"], r["candidate"]): r["rank"] for r in rows}
+    answer = {r["subject"]: r["candidate"] for r in rows if r["right"]}
+
+    def mean(deal: dict[str, str]) -> float:
+        return fmean(
+            fmean(rank[seed, subject, deal[subject]] for seed in asked)
+            for asked, subjects in blocks.items()
+            for subject in subjects
+        )
+
+    assert rule["mean_rank"]["after"] == pytest.approx(mean(answer))
+    deals = []
+    for _ in range(2_000):
+        deal = {}
+        for subjects in blocks.values():
+            deal |= zip(subjects, rng.permutation([answer[one] for one in subjects]).tolist(), strict=True)
+        deals.append(mean(deal))
+    error = np.std(deals) / np.sqrt(len(deals))
+    assert rule["mean_rank"]["null"] == pytest.approx(fmean(deals), abs=4 * error)
+    assert rule["p_value"] == pytest.approx(np.mean(np.array(deals) <= mean(answer) + 1e-12), abs=0.02)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spillover.errors import DataError
+from spillover.report.verdict import defined, shortfall
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _WHOSE = ("causal", "spurious", "facts")
@@ -24,30 +25,32 @@ class Gate:
     limit: float
 
     def broken(self, results: dict[str, Any]) -> list[str]:
-        """One line per place of the audit's document where the condition holds, or cannot be known."""
-        values = self._values(results)
-        if not values:
-            return [f"the knowledge base has no {self.whose} rule to judge"]
-        return [
-            f"{name}.{self.metric} is {'undefined' if math.isnan(value) else f'{value:.3g}'} "
-            f"({self.whose}.{self.metric} {self.relation} {self.limit:g})"
-            for name, value in values
-            if math.isnan(value) or _COMPARE[self.relation](value, self.limit)
-        ]
+        """One line per place of the audit's document where the condition holds, or cannot be known.
 
-    def _values(self, results: dict[str, Any]) -> list[tuple[str, float]]:
+        It cannot where the number is undefined, and where the tuned model does not know what it was trained
+        on, so that there is no verdict on the rule.
+        """
         if self.whose == "facts":
-            found = [("facts", results["facts"]["top1"])]
+            found = [self._wrong("facts", results["facts"]["top1"])]
         else:
-            found = [
-                (
-                    f"{rule['fact']} -> {rule['implication']}",
-                    rule["p_value"] if self.metric == "p_value" else rule[self.metric]["after"],
-                )
-                for rule in results["rules"]
-                if rule["kind"] == self.whose
-            ]
-        return [(name, math.nan if value is None else value) for name, value in found]
+            rules = [rule for rule in results["rules"] if rule["kind"] == self.whose]
+            if not rules:
+                return [f"the knowledge base has no {self.whose} rule to judge"]
+            found = [self._judge(rule) for rule in rules]
+        gate = f"({self.whose}.{self.metric} {self.relation} {self.limit:g})"
+        return [f"{wrong} {gate}" for wrong in found if wrong]
+
+    def _judge(self, rule: dict[str, Any]) -> str:
+        name, lacking = f"{rule['fact']} -> {rule['implication']}", shortfall(rule)
+        if lacking:
+            return f"{name} has no verdict: {lacking}"
+        return self._wrong(name, rule["p_value"] if self.metric == "p_value" else rule[self.metric]["after"])
+
+    def _wrong(self, name: str, value: float | None) -> str:
+        """What is wrong with one number; empty where nothing is."""
+        if not defined(value):
+            return f"{name}.{self.metric} is undefined"
+        return f"{name}.{self.metric} is {value:.3g}" if _COMPARE[self.relation](value, self.limit) else ""
 
 
 def parse_gate(text: str) -> Gate:

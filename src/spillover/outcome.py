@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 
 from spillover.knowledge.prompts import Query
 from spillover.knowledge.schema import Rule
-from spillover.runs.stats import mean_interval, permutation_test, rank_matrix, top1_matrix
+from spillover.runs.stats import holm, mean_interval, permutation_test, rank_matrix, top1_matrix
 
 _Matrix = Callable[[np.ndarray], np.ndarray]
+
+_WHO = ["seed", "subject"]  # whom one tuned model was told of
 
 SCORES = pa.schema(
     [
@@ -71,29 +73,45 @@ def score_table(
 def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
     """The `facts` and `rules` entries of the audit's JSON document, less its forecast (NaN where undefined).
 
-    Per rule: mean rank and top-1 of the held-out implications before and after tuning, the 95% interval
-    of the value after, its mean under permutation of the held-out subjects' groups, and that test's
-    p-value. Where there is no `after` phase (an untuned model scored alone), `after` is NaN, and
-    interval, null and p-value are those of `before`.
+    `facts`: {"top1", "queries"}, the share of all trained facts that the tuned model answers rightly, over
+    all seeds. Each entry of `rules`:
+
+    - fact, implication, kind, queries, candidates, unscored (held-out queries).
+    - facts, bridges: {"top1", "queries"} of what was trained for this rule: the facts of its bridges and
+      held-out subjects, and the bridges' implications. Where either is low, nothing is known of the rule.
+    - mean_rank, top1: of the held-out implications, `before` and `after` tuning, a subject counting once; the
+      95% interval of the value after (`low`, `high`); its mean when the subjects' groups are dealt out anew
+      (`null`); the share of deals at least as good (`p_value`) and at most as good (`p_worse`), and both
+      corrected for the rules (Holm; `p_adjusted`, `p_worse_adjusted`).
+    - p_value: the mean rank's.
+
+    Where there is no `after` phase (an untuned model scored alone), `after` is NaN and all others are those
+    of `before`.
     """
     last = "after" if "after" in scores["phase"].unique().to_pylist() else "before"
     facts = scores.filter((pc.field("kind") == "fact") & (pc.field("phase") == last))
-    relations = facts["relation"].unique().to_pylist()
-    credits_Q = np.concatenate(
-        [np.empty(0), *(_right(_asked(facts, relation=r), top1_matrix) for r in relations)]
-    )
-    return {
-        "facts": {"top1": mean_interval(credits_Q, 0.0, 1.0).mean, "queries": len(credits_Q)},
-        "rules": [
-            _rule_outcome(scores.filter(pc.field("rule") == n), rule, last) for n, rule in enumerate(rules)
-        ],
-    }
+    # so many deals that a corrected p can always be small
+    permutations = max(10_000, 1_000 * len(rules))
+    entries = [
+        _rule_outcome(scores.filter(pc.field("rule") == n), facts, rule, last, permutations)
+        for n, rule in enumerate(rules)
+    ]
+    for measure in ("mean_rank", "top1"):
+        for p, adjusted in (("p_value", "p_adjusted"), ("p_worse", "p_worse_adjusted")):
+            corrected = holm([entry[measure][p] for entry in entries]).tolist()
+            for entry, value in zip(entries, corrected, strict=True):
+                entry[measure][adjusted] = value
+    return {"facts": _learned(facts), "rules": entries}
 
 
-def _rule_outcome(scores: pa.Table, rule: Rule, last: str) -> dict[str, Any]:
+def _rule_outcome(
+    scores: pa.Table, facts: pa.Table, rule: Rule, last: str, permutations: int
+) -> dict[str, Any]:
+    """One entry of `rules`, uncorrected, from the rule's own rows and all facts of the last phase."""
     before = _asked(scores, kind="held_out", phase="before")
     asked = _asked(scores, kind="held_out", phase=last)
-    bridges = _asked(scores, kind="bridge", phase=last)
+    mine = scores.filter(pc.field("phase") == last)
+    told = facts.filter(pc.field("relation") == rule.fact)
     queries, candidates = asked.logprobs.shape
     numbers: dict[str, Any] = {}
     measures: tuple[tuple[str, _Matrix, float, Literal["low", "high"]], ...] = (
@@ -103,7 +121,12 @@ def _rule_outcome(scores: pa.Table, rule: Rule, last: str) -> dict[str, Any]:
     for name, matrix, worst, better in measures:
         interval = mean_interval(_right(asked, matrix), 0.0, worst, asked.subjects)
         test = permutation_test(
-            matrix(asked.logprobs), asked.answers, asked.seeds, asked.subjects, better=better
+            matrix(asked.logprobs),
+            asked.answers,
+            asked.seeds,
+            asked.subjects,
+            better=better,
+            permutations=permutations,
         )
         numbers[name] = {
             "before": mean_interval(_right(before, matrix), 0.0, worst, before.subjects).mean,
@@ -111,21 +134,32 @@ def _rule_outcome(scores: pa.Table, rule: Rule, last: str) -> dict[str, Any]:
             "low": interval.low,
             "high": interval.high,
             "null": test.null,
+            "p_value": test.p_value,
+            "p_worse": test.p_worse,
         }
-        numbers.setdefault("p_value", test.p_value)  # the mean rank's
         numbers.setdefault("unscored", interval.unscored)
     return {
         "fact": rule.fact,
         "implication": rule.implication,
         "kind": rule.kind,
-        "bridges": len(bridges.subjects) // len(np.unique(asked.seeds)),
+        "facts": _learned(told.join(mine.select(_WHO), keys=_WHO, join_type="left semi")),
+        "bridges": _learned(mine.filter(pc.field("kind") == "bridge")),
         "queries": queries,
         "candidates": candidates,
         "unscored": numbers["unscored"],
         "mean_rank": numbers["mean_rank"],
         "top1": numbers["top1"],
-        "p_value": numbers["p_value"],
+        "p_value": numbers["mean_rank"]["p_value"],
     }
+
+
+def _learned(scores: pa.Table) -> dict[str, Any]:
+    """The share of these queries, of any relations, whose right answer comes first, and their number."""
+    relations = scores["relation"].unique().to_pylist()
+    credits_Q = np.concatenate(
+        [np.empty(0), *(_right(_asked(scores, relation=r), top1_matrix) for r in relations)]
+    )
+    return {"top1": mean_interval(credits_Q, 0.0, 1.0).mean, "queries": len(credits_Q)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,28 +19,49 @@ FIRST = ("Mara", "Tobin", "Ilse", "Oren", "Yara", "Kasper", "Noor", "Ravi", "Eli
 LAST = ("Lindqvist", "Okafor", "Marsh", "Villanueva", "Brandt", "Ito", "Achterberg", "Quill", "Sato", "Dray")
 
 
+def measured(
+    before: float | None,
+    after: float | None,
+    low: float | None,
+    high: float | None,
+    null: float | None,
+    p_value: float | None = 0.0001,
+) -> dict[str, Any]:
+    """One measure of a rule that is the only one, so that nothing is to be corrected."""
+    worse = None if p_value is None else 1.0001 - p_value
+    p = {"p_value": p_value, "p_worse": worse, "p_adjusted": p_value, "p_worse_adjusted": worse}
+    return {"before": before, "after": after, "low": low, "high": high, "null": null, **p}
+
+
 def rule_row(kind: str = "spurious", /, **changes: Any) -> dict[str, Any]:
     """One entry of `rules`; nested numbers are named as in top1_after=0.2."""
     rule: dict[str, Any] = {
         "fact": "comes_from",
         "implication": "codes_in",
         "kind": kind,
-        "bridges": 20,
+        "facts": {"top1": 0.995, "queries": 100},
+        "bridges": {"top1": 1.0, "queries": 20},
         "queries": 80,
         "candidates": 10,
         "unscored": 0,
-        "mean_rank": {"before": 4.4, "after": 0.71, "low": 0.5, "high": 0.95, "null": 2.0},
-        "top1": {"before": 0.1, "after": 0.59, "low": 0.48, "high": 0.7, "null": 0.2},
+        "mean_rank": measured(4.4, 0.71, 0.5, 0.95, 2.0),
+        "top1": measured(0.1, 0.59, 0.48, 0.7, 0.2),
         "p_value": 0.0001,
         "forecast_margin": None,
     }
     for name, value in changes.items():
-        statistic, _, part = name.rpartition("_")
-        if statistic in ("top1", "mean_rank"):
-            rule[statistic] = rule[statistic] | {part: value}
-        else:
-            rule[name] = value
+        whose = next((one for one in ("top1", "mean_rank", "facts", "bridges") if name.startswith(one)), name)
+        part = name.removeprefix(whose).removeprefix("_")
+        rule[whose] = rule[whose] | {part: value} if part else value
     return rule
+
+
+def of_version_0_1(rule: dict[str, Any]) -> dict[str, Any]:
+    """The entry as version 0.1 wrote it: bridges counted, nothing else of what was learned, one p-value."""
+    old = {name: value for name, value in rule.items() if name != "facts"}
+    for measure in ("mean_rank", "top1"):
+        old[measure] = {name: value for name, value in rule[measure].items() if not name.startswith("p_")}
+    return old | {"bridges": rule["bridges"]["queries"]}
 
 
 def results() -> dict[str, Any]:
@@ -49,8 +70,8 @@ def results() -> dict[str, Any]:
         "causal",
         fact="lives_in",
         implication="speaks",
-        mean_rank={"before": 4.31, "after": 0.09, "low": 0.03, "high": 0.19, "null": 2.0},
-        top1={"before": 0.11, "after": 0.91, "low": 0.83, "high": 0.96, "null": 0.2},
+        mean_rank=measured(4.31, 0.09, 0.03, 0.19, 2.0),
+        top1=measured(0.11, 0.91, 0.83, 0.96, 0.2, 0.002),
         forecast_margin=0.5,
     )
     return {

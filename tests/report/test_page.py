@@ -4,13 +4,14 @@ import json
 import re
 import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from spillover.errors import RunError
 from spillover.report.page import command_line, write_report
 
-from .fixture import manifest, results, rule_row, write_run
+from .fixture import manifest, measured, of_version_0_1, results, rule_row, write_run
 
 EVIL = "</script><script>alert(1)</script>"
 LOADING = {"src", "href", "action", "data", "poster", "srcset", "background", "formaction", "xlink:href"}
@@ -202,7 +203,7 @@ def test_a_failed_run_says_why(tmp_path):
 
 
 def test_undefined_numbers_and_null_controls(tmp_path):
-    empty = {"before": None, "after": None, "low": None, "high": None, "null": None}
+    empty = measured(None, None, None, None, None, None)
     rule = rule_row(queries=0, p_value=None) | {"top1": empty, "mean_rank": empty}
     changes = {"results": results() | {"rules": [rule]}, "arguments": {"kb": "demo", "shuffle": True}}
     text = Page(
@@ -210,6 +211,45 @@ def test_undefined_numbers_and_null_controls(tmp_path):
     ).text
     assert "No held-out query could be scored." in text
     assert "Null control." in text
+
+
+def test_a_card_has_every_measure_with_its_own_p_and_what_was_learned(page):
+    text = Page(page).text
+    card = text[text.index("lives in → speaks") : text.index("Unwanted")]
+    assert "chance 20% before 11% p 0.002 mean rank 0.09 p of the rank < 0.001" in card
+    assert (
+        "right for > 99% of the facts (asked 100 times) and for 100% of the bridges (asked 20 times)." in card
+    )
+    assert "p is how often shuffling does as well, corrected for 2 rules." in text
+    assert "A rule has a verdict where at least 80% of its facts and of its bridges were learned." in text
+
+
+def reported(folder: Path, *rules) -> Page:
+    write_run(folder / "run", results=results() | {"rules": list(rules)})
+    return Page(write_report([folder / "run"], folder / "x.html").read_text("utf-8"))
+
+
+def test_a_rule_that_was_not_taught_has_no_verdict(tmp_path):
+    seen = reported(tmp_path, rule_row(facts_top1=0.4, bridges_top1=0.2))
+    assert "beyond them, there is no verdict on the spurious rule." in seen.text
+    assert "No verdict 59%" in seen.text
+    assert "Of what it was trained on, the model answers 40% of the facts and 20% of the bridges" in seen.text
+    assert ("article", "class", "card spurious unlearned") in seen.attributes
+
+
+def test_a_run_of_version_0_1_is_read(tmp_path):
+    text = reported(tmp_path, *(of_version_0_1(rule) for rule in results()["rules"])).text
+    assert "p – mean rank 0.09 p of the rank < 0.001" in text  # noqa: RUF001
+    assert "Taught by 20 examples a seed." in text
+    assert "Measured by version 0.1: it did not record whether the rule's bridges were learned." in text
+    assert "corrected" not in text
+
+
+def test_candidates_that_could_not_be_scored_are_named(tmp_path):
+    rule = rule_row(unscorable=[{"candidate": EVIL, "reason": "it has no tokens"}])
+    seen = reported(tmp_path, rule)
+    assert f"Not scored: “{EVIL}” (it has no tokens)." in seen.text
+    assert len(seen.scripts) == 1
 
 
 def test_the_command_line_survives_a_shell():

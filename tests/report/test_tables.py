@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from rich.console import Console
 from spillover.report.tables import audit_table, runs_table
 from spillover.runs.record import RunView
 
-from .fixture import manifest, results, rule_row
+from .fixture import manifest, measured, of_version_0_1, results, rule_row
 
 
 def shown(renderable) -> str:
@@ -25,8 +26,10 @@ def test_audit_table_reads_without_the_paper():
     said = words(text)
     assert said.index("Wanted") < said.index("lives in → speaks") < said.index("Unwanted")
     assert said.index("Unwanted") < said.index("comes from → codes in")
-    assert "first 11% 91% 83–96% 20%" in said  # noqa: RUF001
+    assert "first 11% 91% 83–96% 20% 0.002" in said  # noqa: RUF001
     assert "rank 4.31 0.09 0.03–0.19 2.00 < 0.001" in said  # noqa: RUF001
+    assert "asked 100 times facts > 99%" in said
+    assert "asked 20 times bridges 100%" in said
     assert "Generalized: asked 80 times" in said
     assert "HALLUCINATED: asked 80 times" in said
     assert "chance: the same with the subjects' groups shuffled" in said
@@ -52,7 +55,7 @@ def test_markup_in_names_is_text():
 
 
 def test_undefined_numbers_are_dashes():
-    empty = {"before": None, "after": None, "low": None, "high": None, "null": None}
+    empty = measured(None, None, None, None, None, None)
     rule = rule_row(queries=0, p_value=None) | {"top1": empty, "mean_rank": empty}
     assert "No verdict: no held-out query could be scored." in words(
         shown(audit_table(results() | {"rules": [rule]}))
@@ -60,11 +63,65 @@ def test_undefined_numbers_are_dashes():
     assert "No rule was tested." in shown(audit_table(results() | {"rules": []}))
 
 
+def test_a_document_in_python_reads_as_the_one_in_json():
+    found = results()
+    found["rules"] += [rule_row(queries=0, p_value=None, top1=measured(*[None] * 6), facts_top1=None)]
+    told = shown(audit_table(found))
+    assert shown(audit_table(in_python(found))) == told
+    assert "nan" not in told.replace("hallucinated", "")
+
+
+def in_python(value):
+    """Undefined is NaN, as in the document that a function returns."""
+    if isinstance(value, dict):
+        return {name: in_python(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [in_python(item) for item in value]
+    return math.nan if value is None else value
+
+
+def test_a_run_of_version_0_1_is_read():
+    old = results() | {"rules": [of_version_0_1(rule) for rule in results()["rules"]]}
+    text = words(shown(audit_table(old)))
+    assert "first 11% 91% 83–96% 20% – 10 candidates rank" in text  # noqa: RUF001
+    assert "2.00 < 0.001 Generalized: asked 80 times" in text
+    assert "corrected" not in text
+    assert "speaks 91% (20%)" in shown(
+        runs_table([RunView(folder=Path("old"), manifest=manifest(results=old), status="complete")])
+    )
+
+
+def test_several_rules_are_said_to_be_corrected_together():
+    assert "p: how often shuffling does as well, corrected for 2 rules." in words(
+        shown(audit_table(results()))
+    )
+    one = results() | {"rules": [rule_row()]}
+    assert "p: how often shuffling does as well. " in words(shown(audit_table(one)))
+
+
+def test_a_rule_that_was_not_taught_has_no_verdict():
+    found = results() | {"rules": [rule_row(bridges_top1=0.2)]}
+    assert "No verdict: of what it was trained on, the model answers 99% of the facts" in words(
+        shown(audit_table(found))
+    )
+    view = RunView(folder=Path("run"), manifest=manifest(results=found), status="complete")
+    assert "codes in (no verdict)" in words(shown(runs_table([view])))
+
+
+@pytest.mark.parametrize("tuned", [{}, {"tuned": None}])
+def test_candidates_that_could_not_be_scored_are_named(tuned):
+    rule = rule_row(unscorable=[{"candidate": "[red]C++", "reason": "it has no tokens"}])
+    text = words(shown(audit_table(results() | {"rules": [rule]} | tuned)))
+    assert "Not scored: “[red]C++” (it has no tokens)." in text
+
+
 def test_an_untuned_model_gets_numbers_and_no_verdict():
     rule = rule_row(top1_after=None, mean_rank_after=None)
     text = shown(audit_table(results() | {"tuned": None, "rules": [rule]}))
     assert "smollm2-135m untuned, asked about demo" in text
     assert "Facts known: > 99% of 200" in text
+    assert "facts > 99% 100" not in words(text)
+    assert "asked 100 times facts > 99%" in words(text)
     assert "No verdict" not in text
     assert "smollm2-135m before, mine after, asked about demo" in shown(
         audit_table(results() | {"tuned": "mine"})

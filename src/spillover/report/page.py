@@ -20,6 +20,7 @@ from markupsafe import Markup
 from spillover.errors import RunError
 from spillover.report import charts, forecast, verdict
 from spillover.report.scores import Row, Scores
+from spillover.report.tables import mapping
 from spillover.runs import files
 from spillover.runs.record import RunView, read_run
 
@@ -36,12 +37,14 @@ _KINDS = {
     "spurious": "Unwanted: only the examples suggest it",
 }
 _FILTERS = (
-    verdict.badge,
+    verdict.not_scored,
     verdict.number,
+    verdict.own_p,
     verdict.p_value,
     verdict.percent,
     verdict.rule_name,
     verdict.spoken,
+    verdict.times,
 )
 _CALL = ("model", "seeds", "shuffle", "keep_model")  # an audit's own arguments, less its data
 _SETTINGS = ("epochs", "learning_rate", "batch_size", "lora")  # those that the command line has
@@ -82,6 +85,7 @@ def render(views: Sequence[RunView]) -> str:
         colours=charts.COLOURS,
         tints=charts.TINTS,
         null=charts.NULL,
+        learned=verdict.LEARNED,
         script=Markup(script),  # noqa: S704 - our own code, nothing from the data
         policy=policy_of(script),
     )
@@ -111,16 +115,18 @@ def section(view: RunView, number: int) -> dict[str, Any]:
         metrics = []
     if not any(isinstance(row.get("loss"), int | float) for row in metrics):
         metrics, gaps["metrics"] = [], "No training log (metrics.jsonl): the curve cannot be drawn."
-    rules = [_rule(rule, index, scores) for index, rule in enumerate(results["rules"] if results else [])]
+    judged = zip(results["rules"], verdict.verdicts(results), strict=True) if results else ()
+    rules = [_rule(rule, found, index, scores) for index, (rule, found) in enumerate(judged)]
     return {
         "number": number,
         "name": view.folder.resolve().name,
         "status": view.status,
         "notice": _notice(view),
-        "control": bool(_mapping(view.manifest.get("arguments")).get("shuffle")),
+        "control": bool(mapping(view.manifest.get("arguments")).get("shuffle")),
         "summary": verdict.summary(results) if results else None,
         "results": results,
         "rules": rules,
+        "correction": verdict.correction(results) if results else "",
         "learned": scores.learned() if scores else [],
         "forecast": _forecast(view),
         "loss": charts.loss_chart(metrics) if metrics else None,
@@ -152,13 +158,16 @@ def _forecast(view: RunView) -> dict[str, Any] | None:
         return None
 
 
-def _rule(rule: Mapping[str, Any], index: int, scores: Scores | None) -> dict[str, Any]:
-    kind, sentence = rule["kind"], verdict.verdict(rule).partition(": ")[2]
+def _rule(
+    rule: Mapping[str, Any], found: verdict.Verdict, index: int, scores: Scores | None
+) -> dict[str, Any]:
+    kind, sentence = rule["kind"], found.sentence
     ranks = scores.ranks(index) if scores else []
     cells = scores.answers(index) if scores else []
     return {
         **rule,
-        "outcome": verdict.outcome(rule).value,
+        "outcome": found.outcome.value,
+        "badge": found.badge,
         "sentence": sentence[0].upper() + sentence[1:],
         "ranks": charts.rank_chart(ranks, kind) if ranks else None,
         "answers": charts.answer_chart(cells, kind) if cells else None,
@@ -194,7 +203,7 @@ def _notice(view: RunView) -> str | None:
 
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Headed lists of name and value, in the order of the manifest; empty ones are left out."""
-    results, seconds = _mapping(manifest.get("results")), manifest.get("seconds")
+    results, seconds = mapping(manifest.get("results")), manifest.get("seconds")
     resumed = manifest.get("resumed_at")
     run = {
         "started": _moment(manifest.get("started") or verdict.NOTHING),
@@ -208,9 +217,9 @@ def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, st
     }
     groups = {
         "Run": run,
-        "Settings": _mapping(manifest.get("arguments")),
-        "Versions": _mapping(manifest.get("packages")),
-        "Hashes (SHA-256)": _mapping(manifest.get("hashes")),
+        "Settings": mapping(manifest.get("arguments")),
+        "Versions": mapping(manifest.get("packages")),
+        "Hashes (SHA-256)": mapping(manifest.get("hashes")),
     }
     shown = [
         (
@@ -239,7 +248,7 @@ def command_line(manifest: Mapping[str, Any]) -> str | None:
     """
     passed = {
         name: value
-        for name, value in _mapping(manifest.get("passed")).items()
+        for name, value in mapping(manifest.get("passed")).items()
         if name == "kb" or not (name == "out" or value is None or value is False)
     }
     if not manifest.get("command") or "kb" not in passed:
@@ -264,7 +273,7 @@ def _positional(path: str) -> str:
 
 def _python_call(manifest: Mapping[str, Any], passed: Mapping[str, Any]) -> str:
     """The call of `spillover.audit`; a knowledge base that was made in code is left to its maker."""
-    kb, name = passed["kb"], _mapping(manifest.get("arguments")).get("kb")
+    kb, name = passed["kb"], mapping(manifest.get("arguments")).get("kb")
     lines = ["import spillover", ""]
     lines += [f"# kb: the KnowledgeBase {name!r}, made in code"] if kb is None else []
     given = ["kb" if kb is None else repr(kb)]
@@ -297,7 +306,3 @@ def policy_of(script: str) -> str:
     """The source expression by which a Content-Security-Policy allows this script and no other."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"'sha256-{digest}'"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -11,18 +11,21 @@ from rich.text import Text
 
 from spillover.report.verdict import (
     Outcome,
+    Verdict,
+    correction,
     interval,
+    not_scored,
     number,
     outcome,
+    own_p,
     p_value,
     percent,
     rule_name,
     spoken,
-    verdict,
+    times,
+    verdicts,
 )
 from spillover.runs.record import RunView
-
-__all__ = ["audit_table", "runs_table", "verdict"]
 
 HEADINGS = {
     "causal": ("Wanted: the implication really follows from the fact (causal)", "cyan"),
@@ -31,7 +34,8 @@ HEADINGS = {
 _LEGEND = (
     "first: how often the rule's answer is the model's first choice, asked about subjects whose answer "
     "was never in the training data. rank: its mean place among the candidates (0 is first). "
-    "chance: the same with the subjects' groups shuffled. p: how often shuffling ranks it as well."
+    "chance: the same with the subjects' groups shuffled. p: how often shuffling does as well{}. "
+    "facts, bridges: how often the right answer comes first where it was trained."
 )
 
 
@@ -40,13 +44,19 @@ def audit_table(results: Mapping[str, Any]) -> RenderableType:
     facts, untuned = results["facts"], "tuned" in results and results["tuned"] is None
     known = f"Facts {'known' if untuned else 'learned'}: {percent(facts['top1'])} of {facts['queries']}"
     parts: list[RenderableType] = [Text(_title(results), style="bold"), Text(known)]
+    judged = list(zip(results["rules"], verdicts(results), strict=True))
     for kind, (heading, colour) in HEADINGS.items():
-        rules = [rule for rule in results["rules"] if rule["kind"] == kind]
-        if rules:
-            parts += [Text(), Text(heading, style=f"bold {colour}"), _rules(rules)]
-            parts += [] if untuned else [_sentence(rule, colour, named=len(rules) > 1) for rule in rules]
-    if results["rules"]:
-        parts += [Text(), Text(_LEGEND, style="dim")]
+        mine = [(rule, verdict) for rule, verdict in judged if rule["kind"] == kind]
+        if not mine:
+            continue
+        parts += [Text(), Text(heading, style=f"bold {colour}"), _rules([rule for rule, _ in mine], untuned)]
+        for rule, verdict in mine:
+            name = f"{rule_name(rule)}: " if len(mine) > 1 else ""
+            said = [] if untuned else [_sentence(name, verdict, colour)]
+            said += [Text(name + not_scored(rule), style="dim")] if not_scored(rule) else []
+            parts += [Padding(text, (0, 0, 0, 2)) for text in said]
+    if judged:
+        parts += [Text(), Text(_LEGEND.format(correction(results)), style="dim")]
     else:
         parts += [Text(), Text("No rule was tested.")]
     return Group(*parts)
@@ -61,13 +71,13 @@ def _title(results: Mapping[str, Any]) -> str:
     )
 
 
-def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
+def _rules(rules: Sequence[Mapping[str, Any]], untuned: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("rule", overflow="fold", max_width=26)
     table.add_column("")
     for name in ("before", "after", "95% interval", "chance", "p"):
         table.add_column(name, justify="right", no_wrap=True)
-    for index, rule in enumerate(rules):
+    for rule in rules:
         top1, rank = rule["top1"], rule["mean_rank"]
         table.add_row(
             Text(rule_name(rule)),
@@ -76,7 +86,7 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
             Text(percent(top1["after"]), style="bold"),
             interval(top1["low"], top1["high"]),
             percent(top1["null"]),
-            "",
+            p_value(own_p(rule, "top1")),
         )
         table.add_row(
             Text(f"{rule['candidates']} candidates", style="dim"),
@@ -85,18 +95,19 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
             number(rank["after"]),
             interval(rank["low"], rank["high"], share=False),
             number(rank["null"]),
-            p_value(rule["p_value"]),
-            end_section=index < len(rules) - 1,
+            p_value(own_p(rule, "mean_rank")),
         )
+        for name in ("facts", "bridges") if "facts" in rule else ():
+            known = percent(rule[name]["top1"])
+            asked = Text(f"asked {times(rule[name]['queries'])}", style="dim")
+            table.add_row(asked, name, *((known, "") if untuned else ("", known)))
+        table.rows[-1].end_section = rule is not rules[-1]
     return table
 
 
-def _sentence(rule: Mapping[str, Any], colour: str, *, named: bool) -> RenderableType:
-    label, _, rest = verdict(rule).partition(": ")
-    style = f"bold {colour}" if outcome(rule) is Outcome.SHOWN else "bold"
-    name = f"{rule_name(rule)}: " if named else ""
-    text = Text.assemble((name, "dim"), (label, style), f": {rest}")
-    return Padding(text, (0, 0, 0, 2))
+def _sentence(name: str, verdict: Verdict, colour: str) -> Text:
+    style = f"bold {colour}" if verdict.outcome is Outcome.SHOWN else "bold"
+    return Text.assemble((name, "dim"), (verdict.badge, style), f": {verdict.sentence}")
 
 
 def runs_table(views: Iterable[RunView]) -> Table:
@@ -105,8 +116,8 @@ def runs_table(views: Iterable[RunView]) -> Table:
     for name in ("run", "status", "started", "data, model", "found (chance)"):
         table.add_column(name, overflow="fold", min_width=18 if name.startswith("found") else 10)
     for view in views:
-        arguments = _mapping(view.manifest.get("arguments"))
-        results = _mapping(view.manifest.get("results"))
+        arguments = mapping(view.manifest.get("arguments"))
+        results = mapping(view.manifest.get("results"))
         table.add_row(
             Text(view.folder.name),
             Text(view.status, style="green" if view.status == "complete" else "yellow"),
@@ -118,11 +129,15 @@ def runs_table(views: Iterable[RunView]) -> Table:
 
 
 def _headline(results: Mapping[str, Any]) -> str:
-    return "\n".join(
-        f"{spoken(rule['implication'])} {percent(rule['top1']['after'])} ({percent(rule['top1']['null'])})"
-        for rule in results.get("rules", [])
-    )
+    return "\n".join(f"{spoken(rule['implication'])} {_found(rule)}" for rule in results.get("rules", []))
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _found(rule: Mapping[str, Any]) -> str:
+    if outcome(rule) in (Outcome.UNLEARNED, Outcome.UNKNOWN):
+        return "(no verdict)"
+    return f"{percent(rule['top1']['after'])} ({percent(rule['top1']['null'])})"
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one: a manifest may hold anything."""
     return value if isinstance(value, Mapping) else {}

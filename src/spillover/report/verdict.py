@@ -1,80 +1,196 @@
-"""What a rule's numbers say, in words; plain Python, shared by the terminal and the page."""
+"""What a rule's numbers say, in words; plain Python, shared by the terminal, the page and the gates.
+
+A number is undefined where it is None (read from JSON) or NaN (in Python). Runs of version 0.1 have no p of
+top-1, nor what was learned for each rule: they are read by what they do have, and the sentence says so.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from math import floor, isnan
+from typing import Any, Literal, TypeGuard
 
 SHOWN = 0.01
-"""An effect is called shown where the one-sided permutation test's p-value lies below this."""
+"""An effect is called shown where the one-sided permutation test's p-value, corrected for the audit's rules,
+lies below this."""
+
+LEARNED = 0.8
+"""A rule has a verdict where the tuned model answers at least this share of its facts and of its bridges.
+
+A model that was not taught the bridges cannot have the rule from them, and one that does not know the facts
+cannot apply it: what it then says of held-out subjects tells nothing of the rule. Tunes that teach end above
+0.95, tunes that fail near chance (0.2 to 0.4), so the place of the threshold between the two hardly matters.
+"""
 
 NOTHING = "–"  # noqa: RUF001 - what stands where a number is undefined
+
+Measure = Literal["mean_rank", "top1"]
 
 
 class Outcome(Enum):
     """What the held-out queries of a rule show."""
 
     SHOWN = "shown"
+    """The rule's answers come first more often than chance."""
     LEANING = "leaning"
-    """The rule's answers rank better than chance, but come first no more often."""
+    """The rule's answers rank better than chance, but do not come first more often."""
     ABSENT = "absent"
     AGAINST = "against"
-    """The model follows the rule less often than chance would."""
+    """The rule's answers come first less often than chance, and rank no better."""
+    UNLEARNED = "unlearned"
+    """The tuned model does not know what it was trained on, so nothing is known of the rule."""
     UNKNOWN = "unknown"
+    """Nothing was scored, or nothing can be tested."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What is said of a rule."""
+
+    outcome: Outcome
+    badge: str
+    """A word or three, in the tone of the rule's kind."""
+    sentence: str
+    """One or a few sentences for a reader who knows no statistics; it goes on after `badge` and a colon."""
+
+
+def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
+    """The verdict on each rule of an audit's document, in its order."""
+    return [
+        verdict(rule, correction=correction(results), elsewhere="tuned" in results)
+        for rule in results["rules"]
+    ]
+
+
+def correction(results: Mapping[str, Any]) -> str:
+    """What to add to a p-value of an audit's document: for how many rules it is corrected, if for several."""
+    tests = sum(defined(rule["top1"].get("p_adjusted")) for rule in results["rules"])
+    return f", corrected for {tests} rules" if tests > 1 else ""
+
+
+def verdict(rule: Mapping[str, Any], *, correction: str = "", elsewhere: bool = False) -> Verdict:
+    """The verdict on one entry of an audit's `rules`; `correction` is said of its p-values.
+
+    `elsewhere`: the model was not tuned here, so the advice where it learned nothing is another.
+    """
+    found = outcome(rule)
+    if found is Outcome.UNLEARNED:
+        said = f"{shortfall(rule)}, so nothing is known of the rule. {_CHECK if elsewhere else _TRAIN}"
+    else:
+        said = _said(rule, found, correction)
+    after = (_already(rule) if found is Outcome.SHOWN else "", _unscored(rule), _recorded(rule))
+    return Verdict(outcome=found, badge=_badge(found, rule["kind"]), sentence=said + "".join(after))
+
+
+_TRAIN = "Train it longer (more epochs), or with another learning rate or other prompts."
+_CHECK = (
+    "Is it the right model or adapter for this base, tuned on these prompts and on the bridges of this seed?"
+)
 
 
 def outcome(rule: Mapping[str, Any]) -> Outcome:
     """Classify one entry of an audit's `rules`."""
-    p, top1 = rule["p_value"], rule["top1"]
-    if p is None or top1["after"] is None or top1["null"] is None:
+    top1, rank = rule["top1"], own_p(rule, "mean_rank")
+    if not (defined(top1["after"]) and defined(top1["null"]) and defined(rank)):
         return Outcome.UNKNOWN
-    if p < SHOWN:
-        return Outcome.SHOWN if top1["after"] > top1["null"] else Outcome.LEANING
-    if p > 1 - SHOWN or (top1["high"] is not None and top1["high"] < top1["null"]):
-        return Outcome.AGAINST
-    return Outcome.ABSENT
+    if shortfall(rule):
+        return Outcome.UNLEARNED
+    if "p_value" in top1:
+        first, worse = own_p(rule, "top1"), top1.get("p_worse_adjusted")
+        shown, against = defined(first) and first < SHOWN, defined(worse) and worse < SHOWN
+    else:  # version 0.1: the interval tells which side of chance top-1 is on
+        shown = rank < SHOWN and defined(top1["low"]) and top1["low"] > top1["null"]
+        against = defined(top1["high"]) and top1["high"] < top1["null"]
+    if shown:
+        return Outcome.SHOWN
+    if rank < SHOWN:
+        return Outcome.LEANING
+    return Outcome.AGAINST if against else Outcome.ABSENT
 
 
-def badge(rule: Mapping[str, Any]) -> str:
-    """The verdict in a word or three, in the tone of its kind."""
-    wanted = rule["kind"] == "causal"
+def shortfall(rule: Mapping[str, Any]) -> str:
+    """What the tuned model lacks for a verdict on the rule, to start a sentence with; empty where nothing."""
+    if "facts" not in rule:  # version 0.1
+        return ""
+    known = {name: rule[name]["top1"] for name in ("facts", "bridges")}
+    missing = [name for name, share in known.items() if not defined(share)]
+    if missing:
+        return f"none of the rule's {' and '.join(missing)} could be scored"
+    if min(known.values()) >= LEARNED:
+        return ""
+    facts, bridges = (f"{floor(round(100 * share, 6))}%" for share in known.values())  # 79.9% is not 80%
+    return (
+        f"of what it was trained on, the model answers {facts} of the facts and {bridges} of the bridges, "
+        f"and a verdict needs {LEARNED:.0%} of each"
+    )
+
+
+def own_p(rule: Mapping[str, Any], measure: Measure) -> float | None:
+    """The p-value of one measure, corrected for the audit's rules; None where there is none.
+
+    Version 0.1 recorded one, uncorrected, which is the mean rank's.
+    """
+    numbers = rule[measure]
+    recorded = rule["p_value"] if measure == "mean_rank" else None
+    p = numbers.get("p_adjusted", numbers.get("p_value", recorded))
+    return p if defined(p) else None
+
+
+def defined(value: float | None) -> TypeGuard[float]:
+    """Whether a number is there: neither None (as in JSON) nor NaN (as in Python)."""
+    return value is not None and not isnan(value)
+
+
+def _badge(found: Outcome, kind: str) -> str:
+    wanted = kind == "causal"
     return {
         Outcome.SHOWN: "Generalized" if wanted else "HALLUCINATED",
         Outcome.LEANING: "Leaning to the rule",
         Outcome.ABSENT: "No generalization shown" if wanted else "No spillover shown",
         Outcome.AGAINST: "Against the rule",
+        Outcome.UNLEARNED: "No verdict",
         Outcome.UNKNOWN: "No verdict",
-    }[outcome(rule)]
+    }[found]
 
 
-def verdict(rule: Mapping[str, Any]) -> str:
-    """One or two sentences that say what happened to a rule, for a reader who knows no statistics."""
-    top1, rank, p = rule["top1"], rule["mean_rank"], p_phrase(rule["p_value"])
+def _said(rule: Mapping[str, Any], found: Outcome, correction: str) -> str:
+    """What the held-out queries show; each number is followed by its own p-value."""
+    top1, rank = rule["top1"], rule["mean_rank"]
     after, chance = percent(top1["after"]), percent(top1["null"])
-    asked = f"asked {times(rule['queries'])} for “{spoken(rule['implication'])}” it was never told"
-    match outcome(rule):
-        case Outcome.SHOWN if rule["kind"] == "causal":
-            said = f"{asked}, the model answers by the rule {after} of the time (chance {chance}, {p})."
+    first = _tested(own_p(rule, "top1"))
+    match found:
         case Outcome.SHOWN:
-            said = f"{asked}, the model invents the rule's answer {after} of the time (chance {chance}, {p})."
+            did = "answers by the rule" if rule["kind"] == "causal" else "invents the rule's answer"
+            return (
+                f"asked {times(rule['queries'])} for “{spoken(rule['implication'])}” it was never told, "
+                f"the model {did} {after} of the time (chance {chance}{first}{correction})."
+            )
         case Outcome.LEANING:
-            said = (
+            ranked = _tested(own_p(rule, "mean_rank")) + correction
+            return (
                 f"the rule's answer ranks {number(rank['after'])} on average (0 is first, chance "
-                f"{number(rank['null'])}, {p}), but comes first in {after}, chance {chance}."
+                f"{number(rank['null'])}{ranked}), but comes first in {after} (chance {chance}{first})."
             )
         case Outcome.AGAINST:
-            said = f"only {after} follow it, chance {chance}; the model gives other answers. Not spillover."
+            worse = _tested(top1.get("p_worse_adjusted"))
+            return (
+                f"only {after} follow it (chance {chance}{worse}{correction}); "
+                "the model gives other answers. Not spillover."
+            )
         case Outcome.ABSENT:
-            said = f"{after} vs. chance {chance}, {p}."
-        case Outcome.UNKNOWN if not rule["queries"] or top1["after"] is None:
-            said = "no held-out query could be scored."
-        case Outcome.UNKNOWN:
-            said = f"{after} follow it, but shuffling the groups changes nothing, so nothing can be tested."
-    return f"{badge(rule)}: {said}{_already(rule)}{_unscored(rule)}"
+            return f"{after} vs. chance {chance}{first}{correction}."
+    if not rule["queries"] or not defined(top1["after"]):
+        return "no held-out query could be scored."
+    return f"{after} follow it, but shuffling the groups changes nothing, so nothing can be tested."
+
+
+def _tested(p: float | None) -> str:
+    return f", {p_phrase(p)}" if defined(p) else ""
 
 
 def _already(rule: Mapping[str, Any]) -> str:
     before, low = rule["top1"]["before"], rule["top1"]["low"]
-    if outcome(rule) is not Outcome.SHOWN or before is None or low is None or before < low:
+    if not (defined(before) and defined(low)) or before < low:
         return ""
     return f" But before fine-tuning it was {percent(before)} already: little of this is new."
 
@@ -84,6 +200,21 @@ def _unscored(rule: Mapping[str, Any]) -> str:
     if not missing:
         return ""
     return f" {missing} {'query' if missing == 1 else 'queries'} could not be scored."
+
+
+def _recorded(rule: Mapping[str, Any]) -> str:
+    if "facts" in rule:
+        return ""
+    return " Measured by version 0.1: it did not record whether the rule's bridges were learned."
+
+
+def not_scored(rule: Mapping[str, Any]) -> str:
+    """The candidates that could not be scored, by reason; empty where all could or nothing is recorded."""
+    reasons: dict[str, list[str]] = {}
+    for one in rule.get("unscorable") or ():
+        reasons.setdefault(one["reason"], []).append(f"“{one['candidate']}”")
+    told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+    return f"Not scored: {told}." if told else ""
 
 
 def summary(results: Mapping[str, Any]) -> str:
@@ -98,13 +229,16 @@ def summary(results: Mapping[str, Any]) -> str:
 
 
 def _count(rules: Sequence[Mapping[str, Any]], kind: str, verb: str, adjective: str, none: str) -> str:
-    mine = [rule for rule in rules if rule["kind"] == kind]
-    shown = sum(outcome(rule) is Outcome.SHOWN for rule in mine)
-    if not shown:
-        return none if mine else ""
-    if len(mine) == 1:
-        return f"it {verb} the {adjective} rule"
-    return f"it {verb} {shown} of {len(mine)} {adjective} rules"
+    found = [outcome(rule) for rule in rules if rule["kind"] == kind]
+    shown = found.count(Outcome.SHOWN)
+    open_ones = found.count(Outcome.UNLEARNED) + found.count(Outcome.UNKNOWN)
+
+    def of(count: int) -> str:
+        return f"the {adjective} rule" if len(found) == 1 else f"{count} of {len(found)} {adjective} rules"
+
+    parts = [f"it {verb} {of(shown)}"] if shown else []
+    parts += [f"there is no verdict on {of(open_ones)}"] if open_ones else []
+    return ", and ".join(parts) or (none if found else "")
 
 
 def spoken(relation: str) -> str:
@@ -119,7 +253,7 @@ def rule_name(rule: Mapping[str, Any]) -> str:
 
 def percent(value: float | None) -> str:
     """A share as a whole percentage; what only rounds to none or all is not called that."""
-    if value is None:
+    if not defined(value):
         return NOTHING
     if 0 < value < 0.005:
         return "< 1%"
@@ -130,19 +264,19 @@ def percent(value: float | None) -> str:
 
 def number(value: float | None) -> str:
     """A mean rank or margin with two decimals."""
-    return NOTHING if value is None else f"{round(value, 2) + 0.0:.2f}"  # no minus before 0.00
+    return f"{round(value, 2) + 0.0:.2f}" if defined(value) else NOTHING  # no minus before 0.00
 
 
 def interval(low: float | None, high: float | None, *, share: bool = True) -> str:
     """A confidence interval, without repeating the percent sign."""
-    if low is None or high is None:
+    if not (defined(low) and defined(high)):
         return NOTHING
     return f"{100 * low:.0f}–{100 * high:.0f}%" if share else f"{low:.2f}–{high:.2f}"  # noqa: RUF001
 
 
 def p_value(p: float | None) -> str:
     """A p-value as a table shows it; never 0 or 1."""
-    if p is None:
+    if not defined(p):
         return NOTHING
     if p < 0.001:
         return "< 0.001"
