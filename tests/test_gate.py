@@ -55,11 +55,17 @@ def test_gates(text: str, broken: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_a_rule_that_was_not_taught_fails_every_gate_on_it(text, facts, bridges, why) -> None:
-    taught = {"facts": {"top1": facts, "queries": 100}, "bridges": {"top1": bridges, "queries": 20}}
+    taught = {
+        "facts": {"top1": facts, "least": facts, "queries": 100},
+        "bridges": {"top1": bridges, "least": bridges, "queries": 20},
+    }
     results = {"facts": {"top1": 0.97}, "rules": [rule("spurious", "b", 0.1, 0.2, 0.5) | taught]}
     assert parse_gate(text).broken(results) == [f"a -> b has no verdict: {why} ({text})"]
     assert parse_gate("facts.top1 < 0.9").broken(results) == []
-    learned = {"facts": {"top1": 1.0, "queries": 100}, "bridges": {"top1": 0.8, "queries": 20}}
+    learned = {
+        "facts": {"top1": 1.0, "least": 1.0, "queries": 100},
+        "bridges": {"top1": 0.8, "least": 0.8, "queries": 20},
+    }
     results["rules"][0] |= learned
     assert parse_gate("spurious.top1 > 0.3").broken(results) == []
 

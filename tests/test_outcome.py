@@ -1,6 +1,7 @@
 """The reported numbers on tables small enough to work out by hand."""
 
 import math
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -92,6 +93,7 @@ def test_facts_of_relations_with_different_candidates() -> None:
     values = [np.array([-1.0, -2.0, -3.0]), np.array([-1.0, -2.0]), np.array([-1.0, -2.0])]
     assert outcome(score_table(queries, values, seed=0, phase="after"), [])["facts"] == {
         "top1": pytest.approx(2 / 3),
+        "least": pytest.approx(2 / 3),
         "queries": 3,
     }
 
@@ -178,8 +180,8 @@ def test_avoiding_the_rules_answer_is_against_it() -> None:
 def test_a_tune_that_failed_has_no_verdict_and_passes_no_gate() -> None:
     """40% of the facts and 20% of the bridges, as Gemma-3-270M after three epochs."""
     rule, found = judged(tuned([[LANGUAGES[(n + 1) % 5]] for n in range(80)], facts=0.4, bridges=0.2))
-    assert rule["facts"] == {"top1": pytest.approx(0.4), "queries": 20}
-    assert rule["bridges"] == {"top1": pytest.approx(0.2), "queries": 20}
+    assert rule["facts"] == {"top1": pytest.approx(0.4), "least": pytest.approx(0.4), "queries": 20}
+    assert rule["bridges"] == {"top1": pytest.approx(0.2), "least": pytest.approx(0.2), "queries": 20}
     assert found.badge == "No verdict"
     assert "answers 40% of the facts and 20% of the bridges" in found.sentence
     (line,) = parse_gate("spurious.top1 > 0.3").broken({"rules": [rule]})
@@ -232,13 +234,21 @@ def test_a_rules_facts_are_those_of_its_own_subjects() -> None:
         for phase in ("before", "after")
     ]
     found = outcome(pa.concat_tables(tables), rules)
-    assert found["facts"] == {"top1": pytest.approx(4 / 7), "queries": 7}
+    assert found["facts"] == {"top1": pytest.approx(4 / 7), "least": 1 / 2, "queries": 7}
     first, other, none = found["rules"]
-    assert first["facts"] == {"top1": pytest.approx(2 / 3), "queries": 3}  # Ada, Bo; Bo
-    assert first["bridges"] == {"top1": pytest.approx(1 / 2), "queries": 2}
-    assert other["facts"] == {"top1": 1, "queries": 2}
-    assert other["bridges"] == {"top1": 0, "queries": 1}
-    assert none["facts"] == {"top1": pytest.approx(math.nan, nan_ok=True), "queries": 0}
+    assert first["facts"] == {
+        "top1": pytest.approx(2 / 3),
+        "least": 1 / 2,
+        "queries": 3,
+    }  # Ada, Bo; Bo
+    assert first["bridges"] == {"top1": pytest.approx(1 / 2), "least": 0, "queries": 2}
+    assert other["facts"] == {"top1": 1, "least": 1, "queries": 2}
+    assert other["bridges"] == {"top1": 0, "least": 0, "queries": 1}
+    assert none["facts"] == {
+        "top1": pytest.approx(math.nan, nan_ok=True),
+        "least": pytest.approx(math.nan, nan_ok=True),
+        "queries": 0,
+    }
 
 
 def test_the_rules_are_corrected_together() -> None:
@@ -309,3 +319,14 @@ def test_several_seeds_with_other_subjects_have_one_reading() -> None:
     error = np.std(deals) / np.sqrt(len(deals))
     assert rule["mean_rank"]["null"] == pytest.approx(fmean(deals), abs=4 * error)
     assert rule["p_value"] == pytest.approx(np.mean(np.array(deals) <= mean(answer) + 1e-12), abs=0.02)
+
+
+def test_candidates_that_cannot_be_scored_are_named_with_the_reason() -> None:
+    queries = [
+        replace(QUERIES[0], rule=0, kind="held_out", group="g", subject=name) for name in ("Ada", "Bo")
+    ]
+    values = [np.array([np.nan, *[-1.0] * (len(one.candidates) - 1)]) for one in queries]
+    reasons = [["it merges", *[None] * (len(one.candidates) - 1)] for one in queries]
+    found = outcome(score_table(queries, values, reasons, seed=0, phase="after"), [RULE])["rules"][0]
+    assert found["unscorable"] == [{"candidate": queries[0].candidates[0], "reason": "it merges"}]
+    assert found["unscored"] == 2

@@ -22,6 +22,7 @@ from spillover.knowledge.split import Split, shuffle_implications, split
 from spillover.llm import models
 from spillover.llm.finetune import FineTuneConfig, finetune
 from spillover.llm.score import score as score_queries
+from spillover.llm.score import unscorable
 from spillover.outcome import SCORES, outcome, score_table
 from spillover.report.page import write_report
 from spillover.runs.files import hash_json, nulls_as_nan, plain, write_jsonl
@@ -66,6 +67,7 @@ def audit(
         check_no_leak(taught, asked)
 
     arguments = {"model": model, "shuffle": shuffle, "keep_model": keep_model} | _shared(settings)
+    resolved = {"kb": kb.name} | arguments | {"learning_rate": settings.rate}
     weights = models.locate(model, log=lambda line: progress(line, 0, 0))
     hashes = {"data": _data_hash(kb), "model": models.weights_sha256(weights)}
     now = f"{datetime.now():%Y%m%d-%H%M%S}"
@@ -73,7 +75,7 @@ def audit(
     with Run.start(
         folder,
         command="audit",
-        arguments={"kb": kb.name} | arguments,
+        arguments=resolved,
         passed=passed | {"seeds": seeds} | _changed(arguments),
         seeds=seeds,
         hashes=hashes,
@@ -118,15 +120,11 @@ def score(
     parts = split(kb, seed)
     asked = queries(parts)
     weights = models.locate(model, log=lambda line: progress(line, 0, 0))
-    tables = [
-        score_table(asked, _score(*models.load(weights), asked, "score", progress), seed=seed, phase="before")
-    ]
+    tables = [_score(*models.load(weights), asked, seed, "before", progress)]
     if tuned is not None:
         folder = models.locate(tuned)
         pair = models.load(weights, adapter=folder) if models.is_adapter(folder) else models.load(folder)
-        tables.append(
-            score_table(asked, _score(*pair, asked, "score tuned", progress), seed=seed, phase="after")
-        )
+        tables.append(_score(*pair, asked, seed, "after", progress))
     about = {"model": model, "tuned": tuned, "knowledge_base": kb.name, "seed": seed}
     measured = _with_margins(outcome(pa.concat_tables(tables), kb.rules), [_forecast(parts, progress)])
     notes = _notes(kb)
@@ -169,9 +167,7 @@ def _tune_and_score(
     seed = settings.seed
     net, tokenizer = models.load(weights)
     if not table.has(seed, "before"):
-        table.add(
-            seed, "before", asked, _score(net, tokenizer, asked, f"score before, seed {seed}", progress)
-        )
+        table.add(_score(net, tokenizer, asked, seed, "before", progress))
     tuned = finetune(
         net,
         tokenizer,
@@ -183,7 +179,7 @@ def _tune_and_score(
     )
     if keep_model:
         models.save(tuned, tokenizer, table.run.path(f"model-{seed}"))
-    table.add(seed, "after", asked, _score(tuned, tokenizer, asked, f"score after, seed {seed}", progress))
+    table.add(_score(tuned, tokenizer, asked, seed, "after", progress))
 
 
 class _Phases:
@@ -203,9 +199,8 @@ class _Phases:
         done = set(zip(self.scores["seed"].to_pylist(), self.scores["phase"].to_pylist(), strict=True))
         return (seed, phase) in done
 
-    def add(self, seed: int, phase: str, asked: Sequence[Query], logprobs: Sequence[Any]) -> None:
+    def add(self, rows: pa.Table) -> None:
         """Record a finished phase."""
-        rows = score_table(asked, logprobs, seed=seed, phase=phase)
         self.scores = pa.concat_tables([self.scores, rows])
         self.run.write_parquet("scores.parquet", self.scores)
         self.run.record_seconds()
@@ -275,5 +270,10 @@ def _data_hash(kb: KnowledgeBase) -> str:
     return hash_json(asdict(replace(kb, rules=tuple(replace(rule, source="") for rule in kb.rules))))
 
 
-def _score(model: Any, tokenizer: Any, asked: Sequence[Query], stage: str, progress: Progress) -> list[Any]:
-    return score_queries(model, tokenizer, asked, on_step=lambda done, steps: progress(stage, done, steps))
+def _score(
+    model: Any, tokenizer: Any, asked: Sequence[Query], seed: int, phase: str, progress: Progress
+) -> pa.Table:
+    stage = f"score {phase}, seed {seed}"
+    logprobs = score_queries(model, tokenizer, asked, on_step=lambda done, all_: progress(stage, done, all_))
+    reasons = [unscorable(tokenizer, query) for query in asked]
+    return score_table(asked, logprobs, reasons, seed=seed, phase=phase)

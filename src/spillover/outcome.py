@@ -34,17 +34,27 @@ SCORES = pa.schema(
         ("candidate", pa.string()),
         ("right", pa.bool_()),
         ("logprob", pa.float64()),  # null where it could not be scored
+        ("reason", pa.string()),  # why it could not be scored, else null
         ("rank", pa.float64()),  # 0-based, ties share their middle rank; null where unscored
     ]
 )
 
 
 def score_table(
-    queries: Sequence[Query], logprobs: Sequence[np.ndarray], *, seed: int, phase: str
+    queries: Sequence[Query],
+    logprobs: Sequence[np.ndarray],
+    reasons: Sequence[Sequence[str | None]] | None = None,
+    *,
+    seed: int,
+    phase: str,
 ) -> pa.Table:
-    """The rows of one scoring pass, in the order of the queries and their candidates."""
+    """The rows of one scoring pass, in the order of the queries and their candidates.
+
+    `reasons` says for each candidate why it could not be scored, where it is known.
+    """
+    reasons = reasons or [[None] * len(query.candidates) for query in queries]
     rows: list[dict[str, Any]] = []
-    for number, (query, values) in enumerate(zip(queries, logprobs, strict=True)):
+    for number, (query, values, why) in enumerate(zip(queries, logprobs, reasons, strict=True)):
         ranks = rank_matrix(values[None, :])[0]
         common = {
             "seed": seed,
@@ -63,9 +73,10 @@ def score_table(
                 "candidate": candidate,
                 "right": candidate == query.answer,
                 "logprob": None if np.isnan(value) else float(value),
+                "reason": reason,
                 "rank": None if np.isnan(rank) else float(rank),
             }
-            for candidate, value, rank in zip(query.candidates, values, ranks, strict=True)
+            for candidate, value, reason, rank in zip(query.candidates, values, why, ranks, strict=True)
         )
     return pa.Table.from_pylist(rows, schema=SCORES)
 
@@ -73,12 +84,13 @@ def score_table(
 def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
     """The `facts` and `rules` entries of the audit's JSON document, less its forecast (NaN where undefined).
 
-    `facts`: {"top1", "queries"}, the share of all trained facts that the tuned model answers rightly, over
-    all seeds. Each entry of `rules`:
+    `facts`: {"top1", "least", "queries"}, the share of all trained facts that the tuned model answers
+    rightly, over all seeds and in the worst of them. Each entry of `rules`:
 
-    - fact, implication, kind, queries, candidates, unscored (held-out queries).
-    - facts, bridges: {"top1", "queries"} of what was trained for this rule: the facts of its bridges and
-      held-out subjects, and the bridges' implications. Where either is low, nothing is known of the rule.
+    - fact, implication, kind, queries, candidates, unscored (held-out queries), unscorable (candidates and
+      why, {"candidate", "reason"}).
+    - facts, bridges: {"top1", "least", "queries"} of what was trained for this rule: the facts of its bridges
+      and held-out subjects, and the bridges' implications. Where either is low, nothing is known of the rule.
     - mean_rank, top1: of the held-out implications, `before` and `after` tuning, a subject counting once; the
       95% interval of the value after (`low`, `high`); its mean when the subjects' groups are dealt out anew
       (`null`); the share of deals at least as good (`p_value`) and at most as good (`p_worse`), and both
@@ -147,19 +159,35 @@ def _rule_outcome(
         "queries": queries,
         "candidates": candidates,
         "unscored": numbers["unscored"],
+        "unscorable": _unscorable(mine),
         "mean_rank": numbers["mean_rank"],
         "top1": numbers["top1"],
         "p_value": numbers["mean_rank"]["p_value"],
     }
 
 
+def _unscorable(scores: pa.Table) -> list[dict[str, str]]:
+    """{"candidate", "reason"} of each candidate that could not be scored after at least one prompt."""
+    if "reason" not in scores.column_names:  # version 0.1
+        return []
+    found = scores.filter(pc.field("reason").is_valid()).select(["candidate", "reason"])
+    rows = found.group_by(["candidate", "reason"], use_threads=False).aggregate([])
+    return rows.sort_by([("candidate", "ascending"), ("reason", "ascending")]).to_pylist()
+
+
 def _learned(scores: pa.Table) -> dict[str, Any]:
-    """The share of these queries, of any relations, whose right answer comes first, and their number."""
-    relations = scores["relation"].unique().to_pylist()
-    credits_Q = np.concatenate(
-        [np.empty(0), *(_right(_asked(scores, relation=r), top1_matrix) for r in relations)]
-    )
-    return {"top1": mean_interval(credits_Q, 0.0, 1.0).mean, "queries": len(credits_Q)}
+    """The share of these queries, of any relations, whose right answer comes first; in the seed where it is
+    least; and their number.
+    """
+    asked = [_asked(scores, relation=relation) for relation in scores["relation"].unique().to_pylist()]
+    credits_Q = np.concatenate([np.empty(0), *(_right(part, top1_matrix) for part in asked)])
+    seeds_Q = np.concatenate([np.empty(0, int), *(part.seeds for part in asked)])
+    shares = [mean_interval(credits_Q[seeds_Q == seed], 0.0, 1.0).mean for seed in np.unique(seeds_Q)]
+    return {
+        "top1": mean_interval(credits_Q, 0.0, 1.0).mean,
+        "least": float(np.min(shares)) if shares else float("nan"),
+        "queries": len(credits_Q),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,8 +39,8 @@ def rule_row(kind: str = "spurious", /, **changes: Any) -> dict[str, Any]:
         "fact": "comes_from",
         "implication": "codes_in",
         "kind": kind,
-        "facts": {"top1": 0.995, "queries": 100},
-        "bridges": {"top1": 1.0, "queries": 20},
+        "facts": {"top1": 0.995, "least": 0.995, "queries": 100},
+        "bridges": {"top1": 1.0, "least": 1.0, "queries": 20},
         "queries": 80,
         "candidates": 10,
         "unscored": 0,
@@ -53,6 +53,8 @@ def rule_row(kind: str = "spurious", /, **changes: Any) -> dict[str, Any]:
         whose = next((one for one in ("top1", "mean_rank", "facts", "bridges") if name.startswith(one)), name)
         part = name.removeprefix(whose).removeprefix("_")
         rule[whose] = rule[whose] | {part: value} if part else value
+        if whose in ("facts", "bridges") and part == "top1":
+            rule[whose]["least"] = value  # one seed
     return rule
 
 
@@ -79,7 +81,7 @@ def results() -> dict[str, Any]:
         "seconds": 241.3,
         "model": "smollm2-135m",
         "knowledge_base": "demo",
-        "facts": {"top1": 0.995, "queries": 200},
+        "facts": {"top1": 0.995, "least": 0.995, "queries": 200},
         "rules": [wanted, rule_row()],
     }
 

@@ -53,13 +53,14 @@ def audit(
         The run folder; an unfinished run in it goes on where it was stopped.
     fail_on
         Exit with 1 if this holds, e.g. "spurious.top1 > 0.3", "facts.top1 < 0.95" or
-        "causal.mean_rank > 1". A rule that could not be scored fails the gate too.
+        "causal.mean_rank > 1". A rule that could not be scored, or whose facts and bridges were not learned,
+        fails the gate too.
     """
     from spillover.gate import parse_gate
 
     gate = parse_gate(fail_on) if fail_on else None
     given = {
-        "epochs": None if epochs == "auto" else epochs,
+        "epochs": epochs,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "lora": lora,

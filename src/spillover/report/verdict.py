@@ -112,16 +112,17 @@ def shortfall(rule: Mapping[str, Any]) -> str:
     """What the tuned model lacks for a verdict on the rule, to start a sentence with; empty where nothing."""
     if "facts" not in rule:  # version 0.1
         return ""
-    known = {name: rule[name]["top1"] for name in ("facts", "bridges")}
+    known = {name: rule[name]["least"] for name in ("facts", "bridges")}
     missing = [name for name, share in known.items() if not defined(share)]
     if missing:
         return f"none of the rule's {' and '.join(missing)} could be scored"
     if min(known.values()) >= LEARNED:
         return ""
+    seed = " of the worst seed" if any(rule[name]["top1"] != known[name] for name in known) else ""
     facts, bridges = (f"{floor(round(100 * share, 6))}%" for share in known.values())  # 79.9% is not 80%
     return (
-        f"of what it was trained on, the model answers {facts} of the facts and {bridges} of the bridges, "
-        f"and a verdict needs {LEARNED:.0%} of each"
+        f"of what it was trained on, the model{seed} answers {facts} of the facts and {bridges} of the "
+        f"bridges, and a verdict needs {LEARNED:.0%} of each"
     )
 
 
