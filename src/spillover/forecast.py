@@ -148,9 +148,10 @@ def _read(kb: str | Path | KnowledgeBase | Split, seed: int, progress: Progress)
     progress("read the table", 0, 1)
     table = _table(kb, seed)
     progress("read the table", 1, 1)
-    # a rule may be about what no triple says
+    # a rule may be about what no triple says, and a right answer may be one that nobody else has
     relations = {name for rule in table.rules for name in (rule.fact, rule.implication)}
     answers = {name for rule in table.rules for name in rule.pairs.values()}
+    answers |= {one.answer for one in table.split.held_out} if table.split else set()
     patterns = replace(
         table.patterns,
         relations=(*table.patterns.relations, *sorted(relations - set(table.patterns.relations))),

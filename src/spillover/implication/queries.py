@@ -113,7 +113,10 @@ def held_out(patterns: Patterns, fact: int, implication: int, found: Groups) -> 
 
 
 def held_out_by(split: Split, rule: int, patterns: Patterns) -> Queries:
-    """What a split of the table holds out under one of its rules."""
+    """What a split of the table holds out under one of its rules.
+
+    The patterns are those of its training, and their answers hold every right one, even if nobody has it.
+    """
     answer, member = places(patterns.answers), places(patterns.members["subject"].to_pylist())
     pattern_of = patterns.members["pattern"].to_numpy()
     asked = [one for one in split.held_out if one.rule == rule]
