@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spillover.errors import SpilloverError
     from spillover.forecast import forecast
     from spillover.knowledge.builtin import load as load_knowledge
+    from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
     from spillover.llm.finetune import FineTuneConfig
     from spillover.report.page import write_report
     from spillover.runs.record import list_runs, read_run
@@ -22,7 +23,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FineTuneConfig",
+    "KnowledgeBase",
+    "Relation",
+    "Rule",
     "SpilloverError",
+    "Triple",
     "audit",
     "forecast",
     "list_runs",
@@ -34,7 +39,11 @@ __all__ = [
 
 _HOMES = {
     "FineTuneConfig": ("spillover.llm.finetune", "FineTuneConfig"),
+    "KnowledgeBase": ("spillover.knowledge.schema", "KnowledgeBase"),
+    "Relation": ("spillover.knowledge.schema", "Relation"),
+    "Rule": ("spillover.knowledge.schema", "Rule"),
     "SpilloverError": ("spillover.errors", "SpilloverError"),
+    "Triple": ("spillover.knowledge.schema", "Triple"),
     "audit": ("spillover.audit", "audit"),
     "forecast": ("spillover.forecast", "forecast"),
     "list_runs": ("spillover.runs.record", "list_runs"),

@@ -48,11 +48,11 @@ def suggest(name: str, allowed: Iterable[str]) -> str:
     return f"; did you mean {show(close)}?" if close else ""
 
 
-def unknown_relation(name: str, known: Iterable[str], where: str, sheet: Path | str) -> str:
-    """The complaint about a relation of the table that the sheet does not name."""
+def unknown_relation(name: str, known: Iterable[str], where: str, owner: object) -> str:
+    """The complaint about a relation of a triple that the sheet or knowledge base does not name."""
     known = list(known)
     return (
-        f"{where}: relation {show(name)} is not in {sheet}, which has {listed(known)}{suggest(name, known)}"
+        f"{where}: relation {show(name)} is not in {owner}, which has {listed(known)}{suggest(name, known)}"
     )
 
 

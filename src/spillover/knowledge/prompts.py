@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from spillover.knowledge.checks import SUBJECT
 from spillover.knowledge.schema import Relation, Space
-from spillover.knowledge.sheet import SUBJECT
 from spillover.knowledge.split import Implied, Split
 
 Kind = Literal["fact", "bridge", "held_out"]

@@ -3,25 +3,16 @@
 Every fault is a DataError of one line that names file, line and what mends it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spillover.errors import DataError
-from spillover.knowledge.faults import (
-    contradiction,
-    duplicate,
-    listed,
-    opened,
-    place,
-    read_text,
-    show,
-    suggest,
-    unknown_relation,
-)
+from spillover.knowledge.checks import SUBJECT, Where, check_pairs, check_prompt, each_once
+from spillover.knowledge.faults import listed, opened, place, read_text, show, suggest
 from spillover.knowledge.patterns import Patterns, read_patterns
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
-from spillover.knowledge.sheet import SUBJECT, check_prompt, parse_sheet
+from spillover.knowledge.sheet import parse_sheet
 from spillover.knowledge.table import TABLES, read_table
 
 SHEETS = (".yaml", ".yml")
@@ -39,8 +30,8 @@ class Described:
     """None for a bare table, which may have any."""
     sheet: Path
     """The YAML, or the bare table itself."""
-    where: Callable[..., str]
-    """File and line of an entry of the YAML, such as `where("rules", 0, "fact")`."""
+    where: Where
+    """File and line of an entry of the YAML."""
 
 
 def described(path: str | Path) -> Described:
@@ -86,7 +77,8 @@ def read_described(found: Described) -> Patterns:
     patterns = read_patterns(found.table, found.relations, found.sheet)
     if any(not set(rule.pairs) <= set(patterns.answers_of(rule.fact)) for rule in found.rules):
         # read again, because the complaint lists the answers in the table's order
-        _check_pairs(found, (triple for _, triple in read_table(found.table)))
+        triples = (triple for _, triple in read_table(found.table))
+        check_pairs(found.rules, _answers(triples), found.where)
     return patterns
 
 
@@ -96,8 +88,9 @@ def read_knowledge_base(path: str | Path) -> KnowledgeBase:
     A bare table has no rules, and asks each relation by its name: `lives_in` as "{subject} lives in".
     """
     found = described(path)
-    triples = _checked(found)
-    _check_pairs(found, triples)
+    numbered = read_table(found.table)
+    triples = tuple(each_once(numbered, found.relations, lambda line: place(found.table, line), found.sheet))
+    check_pairs(found.rules, _answers(triples), found.where)
     relations = found.relations
     if relations is None:
         relations = {
@@ -109,37 +102,9 @@ def read_knowledge_base(path: str | Path) -> KnowledgeBase:
     return KnowledgeBase(name=found.name, triples=triples, relations=relations, rules=found.rules)
 
 
-def _checked(found: Described) -> tuple[Triple, ...]:
-    """The table's triples: of known relations, each answered once."""
-    seen: dict[tuple[str, str], tuple[int, str]] = {}
-    triples = []
-    for line, triple in read_table(found.table):
-        subject, relation = triple.subject, triple.relation
-        where = place(found.table, line)
-        if found.relations is not None and relation not in found.relations:
-            raise DataError(unknown_relation(relation, found.relations, where, found.sheet))
-        first, answer = seen.setdefault((subject, relation), (line, triple.answer))
-        if first != line:
-            before = place(found.table, first)
-            if answer == triple.answer:
-                raise DataError(duplicate(subject, relation, where, before))
-            both = (answer, triple.answer)
-            raise DataError(f"{contradiction(subject, relation, both, where, before)}; keep one")
-        triples.append(triple)
-    return tuple(triples)
-
-
-def _check_pairs(found: Described, triples: Iterable[Triple]) -> None:
-    """A pair for an answer that the fact never has would silently do nothing."""
-    answers: dict[str, dict[str, None]] = {rule.fact: {} for rule in found.rules}
+def _answers(triples: Iterable[Triple]) -> dict[str, dict[str, None]]:
+    """The answers of each relation, in the order of the triples."""
+    answers: dict[str, dict[str, None]] = {}
     for triple in triples:
-        if triple.relation in answers:
-            answers[triple.relation].setdefault(triple.answer)
-    for number, rule in enumerate(found.rules):
-        known = answers[rule.fact]
-        for fact in rule.pairs:
-            if fact not in known:
-                raise DataError(
-                    f"{found.where('rules', number, 'pairs', fact)}: no triple of {rule.fact} has the answer "
-                    f"{show(fact)} of this pair, only {listed(map(show, known))}{suggest(fact, known)}"
-                )
+        answers.setdefault(triple.relation, {}).setdefault(triple.answer)
+    return answers

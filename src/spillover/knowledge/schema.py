@@ -1,13 +1,24 @@
 """What is known: triples, relations, rules, and the knowledge base that holds them.
 
-These are plain values, already checked by whoever made them (`read.py` for files, `builtin.py`
-for the built-in data sets). No torch, no files.
+These are plain values that check themselves when they are made, wherever that is: what is wrong with one is a
+DataError of one line. A triple is checked by the knowledge base that it is put into. No torch, no files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
+
+from spillover.errors import DataError
+from spillover.knowledge.checks import (
+    check_pairs,
+    check_prompt,
+    check_rules,
+    check_text,
+    check_word,
+    each_once,
+)
+from spillover.knowledge.faults import show
 
 RuleKind = Literal["causal", "spurious"]
 Space = Literal["one", "none"]
@@ -34,6 +45,17 @@ class Relation:
     space: Space = "one"
     """What stands between prompt and answer; `none` for languages that are written without spaces."""
 
+    def __post_init__(self) -> None:
+        where = f"relation {show(self.name)}"
+        check_text(self.name, "name", where)
+        check_text(self.prompt, "prompt", where)
+        check_prompt(self.prompt, where)
+        if isinstance(self.candidates, str):
+            raise DataError(f"{where}: candidates are {show(self.candidates)}, they must be a tuple of texts")
+        for candidate in self.candidates:
+            check_text(candidate, "candidate", where)
+        check_word(self.space, "space", get_args(Space), where)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
@@ -50,10 +72,35 @@ class Rule:
     source: str = field(default="", compare=False)
     """Where it was written, `people.yaml:7`, for messages; empty for rules made in code."""
 
+    def __post_init__(self) -> None:
+        for role, name in (("fact", self.fact), ("implication", self.implication)):
+            check_text(name, role, self.place)
+        if self.fact == self.implication:
+            raise DataError(
+                f"{self.place}: the rule's fact and implication are both {show(self.fact)}; "
+                "name two different relations"
+            )
+        check_word(self.kind, "kind", get_args(RuleKind), self.place)
+        if not isinstance(self.pairs, Mapping):
+            raise DataError(f"{self.place}: pairs are {show(self.pairs)}, they must be a mapping of texts")
+        for fact, answer in self.pairs.items():
+            check_text(fact, "answer of a pair", self.place)
+            check_text(answer, f"pair of {show(fact)}", self.place)
+        whole = isinstance(self.bridges, int) and not isinstance(self.bridges, bool)
+        if self.bridges is not None and not (whole and self.bridges >= 1):
+            raise DataError(
+                f"{self.place}: bridges must be a whole number from 1 up, or None, got {show(self.bridges)}"
+            )
+
     @property
     def name(self) -> str:
         """`fact -> implication`, as messages and tables call the rule."""
         return f"{self.fact} -> {self.implication}"
+
+    @property
+    def place(self) -> str:
+        """Where a complaint says the rule is: its source, else its name."""
+        return self.source or f"rule {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +111,50 @@ class KnowledgeBase:
     triples: tuple[Triple, ...]
     relations: Mapping[str, Relation]
     rules: tuple[Rule, ...]
+    notices: tuple[str, ...] = field(default=(), compare=False)
+    """What a reader of the numbers must know of the table: one line each, for people."""
+
+    def __post_init__(self) -> None:
+        check_text(self.name, "name", "knowledge base")
+        owner = f"knowledge base {self.name}"
+        for name, part in (("triples", self.triples), ("rules", self.rules), ("notices", self.notices)):
+            object.__setattr__(self, name, tuple(part))  # what gives its items only once is read once
+        if not isinstance(self.relations, Mapping):
+            raise DataError(f"{owner}: relations must map names to relations; give a mapping")
+        for name, relation in self.relations.items():
+            if not isinstance(relation, Relation) or relation.name != name:
+                raise DataError(
+                    f"{owner}: {show(name)} stands for {show(relation)}; give the Relation of that name"
+                )
+        for rule in self.rules:
+            if not isinstance(rule, Rule):
+                raise DataError(f"{owner}: got {show(rule)} among the rules; give a Rule")
+        check_rules(self.rules, self.relations, self._place, owner)
+        for _ in each_once(
+            self._sound_triples(owner), self.relations, lambda number: f"{owner}: triple {number}", owner
+        ):
+            pass
+        check_pairs(self.rules, {name: said.values() for name, said in self.answers.items()}, self._place)
+
+    def _place(self, part: str, number: int, *steps: str) -> str:
+        """Where a rule is, for complaints about it or its parts."""
+        return self.rules[number].place
+
+    def _sound_triples(self, owner: str) -> Iterator[tuple[int, Triple]]:
+        """The triples, numbered from 1 up, after a look at each distinct text."""
+        sound: set[str] = set()
+        for number, triple in enumerate(self.triples, start=1):
+            if not isinstance(triple, Triple):
+                raise DataError(f"{owner}: triple {number} is {show(triple)}; give a Triple")
+            for what, text in (
+                ("subject", triple.subject),
+                ("relation", triple.relation),
+                ("answer", triple.answer),
+            ):
+                if not (isinstance(text, str) and text in sound):
+                    check_text(text, what, f"{owner}: triple {number}")
+                    sound.add(text)
+            yield number, triple
 
     @cached_property
     def answers(self) -> Mapping[str, Mapping[str, str]]:

@@ -4,7 +4,6 @@ YAML is read as text alone: `no`, `7` and `2024-01-01` stay the words they are, 
 the few typed fields their types.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,11 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spillover.errors import DataError
+from spillover.knowledge.checks import Where, check_prompt, check_rules
 from spillover.knowledge.faults import clean, listed, place, show, suggest
 from spillover.knowledge.schema import Relation, Rule, RuleKind, Space
-
-SUBJECT = "{subject}"
-"""Stands for the subject in a prompt."""
 
 
 class _RelationModel(BaseModel):
@@ -56,8 +53,8 @@ class Sheet:
     rules: tuple[Rule, ...]
     triples: str | None
     """The table's path as written there."""
-    where: Callable[..., str]
-    """File and line of an entry, such as `where("rules", 0, "fact")`."""
+    where: Where
+    """File and line of an entry."""
 
 
 def parse_sheet(text: str, path: Path) -> Sheet:
@@ -71,40 +68,15 @@ def parse_sheet(text: str, path: Path) -> Sheet:
     except RecursionError:
         raise DataError(f"{path}: nested too deep; a knowledge base needs four levels") from None
     relations = {name: _relation(name, one, where) for name, one in model.relations.items()}
-    rules: dict[tuple[str, str], Rule] = {}
-    for number, one in enumerate(model.rules):
-        rule = _rule(number, one, relations, where)
-        key = (rule.fact, rule.implication)
-        if key in rules:
-            raise DataError(
-                f"{where('rules', number)}: rule {rule.name} stands there twice, "
-                f"first at {where('rules', list(rules).index(key))}; remove one"
-            )
-        rules[key] = rule
+    rules = tuple(_rule(number, one, where) for number, one in enumerate(model.rules))
+    check_rules(rules, relations, where, "the file")
     return Sheet(
         name=model.name and clean(model.name, "name", where("name")),
         relations=relations,
-        rules=tuple(rules.values()),
+        rules=rules,
         triples=model.triples,
         where=where,
     )
-
-
-def check_prompt(prompt: str, where: str) -> str:
-    """The prompt without spaces at its end; DataError unless `{subject}` is its one placeholder."""
-    clean(prompt, "prompt", where)
-    prompt = prompt.rstrip()
-    if SUBJECT not in prompt:
-        raise DataError(
-            f"{where}: prompt {show(prompt)} has no {SUBJECT}; write {SUBJECT} where the name goes"
-        )
-    rest = prompt.replace(SUBJECT, "")
-    if "{" in rest or "}" in rest:
-        raise DataError(
-            f"{where}: prompt {show(prompt)} has other braces than {SUBJECT}, which alone is filled in; "
-            "remove them"
-        )
-    return prompt
 
 
 def _relation(name: str, model: _RelationModel, where: "_Places") -> Relation:
@@ -117,18 +89,7 @@ def _relation(name: str, model: _RelationModel, where: "_Places") -> Relation:
     return Relation(name=name, prompt=prompt, candidates=candidates, space=model.space)
 
 
-def _rule(number: int, model: _RuleModel, relations: dict[str, Relation], where: "_Places") -> Rule:
-    for role, name in (("fact", model.fact), ("implication", model.implication)):
-        if name not in relations:
-            raise DataError(
-                f"{where('rules', number, role)}: {role} {show(name)} of the rule is not a relation "
-                f"of the file, which has {listed(relations)}{suggest(name, relations)}"
-            )
-    if model.fact == model.implication:
-        raise DataError(
-            f"{where('rules', number)}: the rule's fact and implication are both {show(model.fact)}; "
-            "name two different relations"
-        )
+def _rule(number: int, model: _RuleModel, where: "_Places") -> Rule:
     pairs = {
         fact: clean(answer, f"pair of {show(fact)}", where("rules", number, "pairs", fact))
         for fact, answer in model.pairs.items()

@@ -1,0 +1,122 @@
+"""What must hold for the parts of a knowledge base, whether they were read from files or made in code.
+
+Every check raises DataError of one line that begins with the place: file and line, or the part's name.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from spillover.errors import DataError
+from spillover.knowledge.faults import (
+    clean,
+    contradiction,
+    duplicate,
+    listed,
+    show,
+    suggest,
+    unknown_relation,
+)
+
+if TYPE_CHECKING:
+    from spillover.knowledge.schema import Relation, Rule, Triple
+
+SUBJECT = "{subject}"
+"""Stands for the subject in a prompt."""
+
+Where = Callable[..., str]
+"""The place of an entry, such as `where("rules", 0, "fact")`."""
+
+
+def check_text(text: object, what: str, where: str) -> None:
+    """DataError unless it is a text as `clean` leaves it."""
+    if not isinstance(text, str):
+        raise DataError(f"{where}: {what} is {show(text)}, it must be text; write it in quotes")
+    if clean(text, what, where) != text:
+        raise DataError(f"{where}: {what} {show(text)} has white space at its ends; remove it")
+
+
+def check_word(word: object, what: str, allowed: Collection[str], where: str) -> None:
+    """DataError unless it is one of the allowed words."""
+    if word not in allowed:
+        raise DataError(
+            f"{where}: {what} is {show(word)}, allowed are {listed(allowed)}{suggest(str(word), allowed)}"
+        )
+
+
+def check_prompt(prompt: str, where: str) -> str:
+    """The prompt without spaces at its end; DataError unless `{subject}` is its one placeholder."""
+    clean(prompt, "prompt", where)
+    prompt = prompt.rstrip()
+    if SUBJECT not in prompt:
+        raise DataError(
+            f"{where}: prompt {show(prompt)} has no {SUBJECT}; write {SUBJECT} where the name goes"
+        )
+    rest = prompt.replace(SUBJECT, "")
+    if "{" in rest or "}" in rest:
+        raise DataError(
+            f"{where}: prompt {show(prompt)} has other braces than {SUBJECT}, which alone is filled in; "
+            "remove them"
+        )
+    return prompt
+
+
+def check_rules(
+    rules: Iterable["Rule"], relations: Mapping[str, "Relation"], where: Where, owner: str
+) -> None:
+    """DataError for a rule about relations that its owner does not have, or that stands there twice."""
+    first: dict[tuple[str, str], int] = {}
+    for number, rule in enumerate(rules):
+        for role, name in (("fact", rule.fact), ("implication", rule.implication)):
+            if name not in relations:
+                raise DataError(
+                    f"{where('rules', number, role)}: {role} {show(name)} of the rule is not a relation "
+                    f"of {owner}, which has {listed(relations)}{suggest(name, relations)}"
+                )
+        before = first.setdefault((rule.fact, rule.implication), number)
+        if before != number:
+            raise DataError(
+                f"{where('rules', number)}: rule {rule.name} stands there twice, "
+                f"first at {where('rules', before)}; remove one"
+            )
+
+
+def check_pairs(rules: Collection["Rule"], answers: Mapping[str, Iterable[str]], where: Where) -> None:
+    """A pair for an answer that the fact never has would silently do nothing: DataError.
+
+    `answers` are those of the triples, by relation. A rule that draws its bridges gives its implication
+    the answers of its pairs, too.
+    """
+    for number, rule in enumerate(rules):
+        if not rule.pairs:
+            continue
+        known = dict.fromkeys(answers.get(rule.fact, ()))
+        for other in rules:
+            if other.implication == rule.fact and other.bridges is not None:
+                known |= dict.fromkeys(other.pairs.values())
+        for fact in rule.pairs:
+            if fact not in known:
+                raise DataError(
+                    f"{where('rules', number, 'pairs', fact)}: no triple of {rule.fact} has the answer "
+                    f"{show(fact)} of this pair, only {listed(map(show, known))}{suggest(fact, known)}"
+                )
+
+
+def each_once(
+    numbered: Iterable[tuple[int, "Triple"]],
+    relations: Collection[str] | None,
+    where: Callable[[int], str],
+    owner: object,
+) -> Iterator["Triple"]:
+    """The triples, as long as their relations are among the owner's (None: any) and each is answered once."""
+    seen: dict[tuple[str, str], tuple[int, str]] = {}
+    for number, triple in numbered:
+        subject, relation = triple.subject, triple.relation
+        if relations is not None and relation not in relations:
+            raise DataError(unknown_relation(relation, relations, where(number), owner))
+        first, answer = seen.setdefault((subject, relation), (number, triple.answer))
+        if first != number:
+            places = where(number), where(first)
+            if answer == triple.answer:
+                raise DataError(duplicate(subject, relation, *places))
+            raise DataError(f"{contradiction(subject, relation, (answer, triple.answer), *places)}; keep one")
+        yield triple
