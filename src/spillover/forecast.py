@@ -18,7 +18,7 @@ from spillover.implication.queries import Groups, Queries, groups, held_out, hel
 from spillover.knowledge.builtin import BUILTIN, file_at, load_builtin
 from spillover.knowledge.patterns import Patterns, patterns_of
 from spillover.knowledge.read import described, read_described, read_knowledge_base
-from spillover.knowledge.schema import KnowledgeBase, Rule
+from spillover.knowledge.schema import KnowledgeBase, Rule, Triple
 from spillover.knowledge.split import Split, split
 from spillover.margin.problem import Norm
 from spillover.margin.solution import Progress as SolverProgress
@@ -170,9 +170,14 @@ def _table(kb: str | Path | KnowledgeBase | Split, seed: int) -> _Trained:
         kb = read_knowledge_base(kb)
     if isinstance(kb, KnowledgeBase):
         if not any(rule.bridges for rule in kb.rules):
-            return _Trained(name=kb.name, patterns=patterns_of(kb.triples), rules=kb.rules)
+            return _Trained(name=kb.name, patterns=_patterns_of(kb.triples, kb), rules=kb.rules)
         kb = split(kb, seed)
-    return _Trained(name=kb.kb.name, patterns=patterns_of(kb.training), rules=kb.kb.rules, split=kb)
+    patterns = _patterns_of(kb.training, kb.kb)
+    return _Trained(name=kb.kb.name, patterns=patterns, rules=kb.kb.rules, split=kb)
+
+
+def _patterns_of(triples: Sequence[Triple], kb: KnowledgeBase) -> Patterns:
+    return replace(patterns_of(triples), notices=kb.notices)
 
 
 def _ask(table: _Trained, rule: Rule, number: int) -> _Asked:
@@ -332,7 +337,7 @@ def _notes(table: _Trained, solved: Fit) -> list[str]:
             for i in solved.conflict[:4]
         )
         notes.append(f"no model of one layer can keep all margins at once, such as these: {told}")
-    return notes
+    return [*patterns.notices, *notes]
 
 
 def _closing(progress: Progress, tol: float) -> Callable[[SolverProgress], None]:

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from spillover.errors import DataError
 from spillover.knowledge import bulk, patterns
+from spillover.knowledge.columns import COLUMNS
 from spillover.knowledge.faults import contradiction, duplicate, place
 from spillover.knowledge.patterns import Patterns, patterns_of, read_patterns
 from spillover.knowledge.read import described, read_described, read_knowledge_base
 from spillover.knowledge.schema import Triple
-from spillover.knowledge.table import COLUMNS, read_table
+from spillover.knowledge.table import read_table
 
 HEADER = "subject,relation,answer\n"
 

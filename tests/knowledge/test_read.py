@@ -70,10 +70,9 @@ ROW_FAULTS = {
         "people.csv:3: answer is empty; fill it in or remove the entry",
     ),
     "not UTF-8": (
-        ROWS.encode() + b"Ann,lives_in,K\xf6ln\n",
-        "people.csv:3: byte 0xf6 is not UTF-8; save the file as UTF-8",
+        ROWS.encode() + b"Ann,lives_in,S\xe3o Paulo\n",
+        "people.csv:3: byte 0xe3 is not UTF-8; save the file as UTF-8",
     ),
-    "UTF-16": (ROWS.encode("utf-16"), "people.csv:1: byte 0xff is not UTF-8; save the file as UTF-8"),
     "missing column": (
         "subject,relation,anwser\nAnn,lives_in,Peru\n",
         "people.csv:1: missing column 'answer', got 'subject', 'relation', 'anwser'; did you mean "
@@ -239,8 +238,9 @@ SHEET_FAULTS = {
         "people.yaml:1: a list or mapping is used as a key; use a word",
     ),
     "table of unknown kind": (
-        ("people.csv", "people.tsv"),
-        "people.tsv: unknown kind of table '.tsv'; allowed are .csv, .jsonl, .parquet; did you mean '.csv'?",
+        ("people.csv", "people.xls"),
+        "people.xls: unknown kind of table '.xls'; allowed are .csv, .tsv, .jsonl, .json, .parquet, .xlsx; "
+        "did you mean '.xlsx'?",
     ),
     "table not there": (("people.csv", "peopl.csv"), "peopl.csv: file not found; did you mean 'people.csv'?"),
     "table is a folder": (
@@ -261,7 +261,8 @@ def test_a_faulty_sheet_is_named_with_its_line(tmp_path, complaint, name):
 def test_files_that_are_no_knowledge_base(tmp_path, complaint):
     (tmp_path / "people.txt").write_text("x")
     assert complaint(tmp_path / "people.txt") == (
-        "people.txt: unknown kind of file '.txt'; allowed are .yaml, .yml, .csv, .jsonl, .parquet"
+        "people.txt: unknown kind of file '.txt'; allowed are .yaml, .yml, .csv, .tsv, .jsonl, .json, "
+        ".parquet, .xlsx"
     )
     assert complaint(tmp_path / "people.tx") == "people.tx: file not found; did you mean 'people.txt'?"
     assert complaint(tmp_path / "other.csv") == "other.csv: file not found; check the path"

@@ -112,11 +112,11 @@ def test_a_faulty_parquet_row_is_named(tmp_path, complaint, name):
 
 def test_a_parquet_without_the_columns(tmp_path, complaint):
     duckdb.execute(
-        f"COPY (SELECT 'a' AS Subject, 'r' AS relation, 'x' AS answer) TO '{tmp_path / 't.parquet'}'"
+        f"COPY (SELECT 'a' AS subjct, 'r' AS relation, 'x' AS answer) TO '{tmp_path / 't.parquet'}'"
     )
     expected = (
-        "t.parquet: missing column 'subject', got 'Subject', 'relation', 'answer'; did you mean "
-        "'subject' by 'Subject'?"
+        "t.parquet: missing column 'subject', got 'subjct', 'relation', 'answer'; did you mean "
+        "'subject' by 'subjct'?"
     )
     assert complaint(tmp_path / "t.parquet") == expected
 

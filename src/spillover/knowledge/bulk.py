@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from spillover.errors import DataError
+from spillover.knowledge.columns import COLUMNS, find_columns
 from spillover.knowledge.faults import LONGEST_CELL, opened
 from spillover.knowledge.schema import Triple
-from spillover.knowledge.table import COLUMNS, OFFLINE, find_columns, select_parquet
+from spillover.knowledge.table import OFFLINE, select_parquet
 
 _MEMORY = "1GB"  # DuckDB's share; beyond it, it writes to its temporary folder
 _BLOCK = 1 << 22  # bytes of a text table handed to DuckDB at once
@@ -77,8 +78,13 @@ def load_plain(connection: duckdb.DuckDBPyConnection, table: Path) -> bool:
     return bool(connection.execute("SELECT count(*) FROM said").fetchall()[0][0])
 
 
+def _doubt(notice: str) -> None:
+    """What the user must be told of is the careful reader's to tell."""
+    raise ValueError(notice)
+
+
 def _load_parquet(connection: duckdb.DuckDBPyConnection, table: Path) -> None:
-    _insert(connection, *select_parquet(connection, table))
+    _insert(connection, *select_parquet(connection, table, _doubt))
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[str] = ()) -> None:
@@ -165,7 +171,7 @@ def _lines(block: bytes, number: int, end: bytes) -> pa.RecordBatch:
 def _csv_query(line: str) -> str:
     """A query of `lines`, each of which ends with a comma, for a table whose header is the line."""
     header = [name.strip() for name in next(csv.reader([line], strict=True))]
-    places = find_columns(header, "")
+    places = find_columns(header, "", _doubt)
     cell = '"(?:[^"]|"")*"|[^",]*'
     pattern = "".join(f"({cell})," if column in COLUMNS else f"(?:{cell})," for column in header)
     names = [column for column in header if column in COLUMNS]

@@ -13,15 +13,17 @@ from spillover.errors import DataError
 LONGEST_CELL = 10_000
 """Characters a cell may hold; more is a broken file (an open quote, a wrong column), not an answer."""
 
+_WITH_ROWS = (".json", ".parquet", ".xlsx")
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def place(path: Path, line: int | None = None) -> str:
-    """`people.csv:14`; Parquet has no lines, so `people.parquet (row 14)`."""
+    """`people.csv:14`; what has rows and no lines of its own is named so: `people.parquet (row 14)`."""
     if line is None:
         return str(path)
-    return f"{path} (row {line})" if path.suffix.lower() == ".parquet" else f"{path}:{line}"
+    return f"{path} (row {line})" if path.suffix.lower() in _WITH_ROWS else f"{path}:{line}"
 
 
 def show(value: object) -> str:

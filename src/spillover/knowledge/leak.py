@@ -1,36 +1,31 @@
 """The proof that nothing held out is trained on: run before every audit."""
 
-import unicodedata
 from collections.abc import Iterable
 
 from spillover.errors import DataError
+from spillover.knowledge.alike import fold
 from spillover.knowledge.prompts import Example, Query
 
 
 def check_no_leak(examples: Iterable[Example], queries: Iterable[Query]) -> None:
     """Raise DataError if the implication of a held-out query is among the training examples.
 
-    A query is leaked by an example with the same prompt, or with the same subject and relation;
-    letter case, Unicode compatibility forms and whitespace make no difference.
+    A query is leaked by an example with the same prompt, or with the same subject and relation; what `fold`
+    takes away makes no difference.
     """
     prompts: dict[str, Example] = {}
     asked: dict[tuple[str, str], Example] = {}
     for example in examples:
-        prompts[_folded(example.prompt)] = example
-        asked[_folded(example.subject), _folded(example.relation)] = example
+        prompts[fold(example.prompt)] = example
+        asked[fold(example.subject), fold(example.relation)] = example
     for query in queries:
         if query.kind != "held_out":
             continue
-        leak = prompts.get(_folded(query.prompt))
-        leak = leak or asked.get((_folded(query.subject), _folded(query.relation)))
+        leak = prompts.get(fold(query.prompt))
+        leak = leak or asked.get((fold(query.subject), fold(query.relation)))
         if leak is not None:
             raise DataError(
                 f"held-out query {query.prompt!r} ({query.relation} of {query.subject!r}) is in training: "
                 f"{leak.prompt + leak.completion!r} ({leak.relation} of {leak.subject!r}); "
                 "spell subjects in one way, and give relations different prompts"
             )
-
-
-def _folded(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.split())

@@ -5,8 +5,9 @@ M subjects.
 """
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -15,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spillover.errors import DataError
+from spillover.knowledge.alike import alike_notices
 from spillover.knowledge.bulk import database, load, load_plain
+from spillover.knowledge.columns import COLUMNS
 from spillover.knowledge.faults import contradiction, duplicate, place, unknown_relation
 from spillover.knowledge.schema import Triple
-from spillover.knowledge.table import COLUMNS, read_table
+from spillover.knowledge.table import read_table
 
 _SHOWN = 10  # contradictions named
 
@@ -54,6 +57,8 @@ class Patterns:
     """The first ten contradictions in the order of the table, a sentence with file and line for each."""
     contradicted: int = 0
     """Pairs of a subject and a relation that have more than one answer."""
+    notices: tuple[str, ...] = ()
+    """What the user must know of how the table was read, and texts that look alike, with file and line."""
 
     def answers_of(self, relation: str) -> tuple[str, ...]:
         """The answers that any subject has to the relation, sorted; none to a relation that is not there."""
@@ -64,21 +69,36 @@ class Patterns:
 
 
 def read_patterns(
-    table: Path, relations: Collection[str] | None = None, sheet: Path | str = "what is known"
+    table: Path,
+    relations: Collection[str] | None = None,
+    sheet: Path | str = "what is known",
+    answers: Mapping[str, str] | None = None,
 ) -> Patterns:
-    """The patterns of a table of triples (CSV, JSONL or Parquet); all but `contradictions` is the same in
-    any order of its rows.
+    """The patterns of a table of triples; all but `contradictions` and `notices` is the same in any order of
+    its rows.
 
     Raises DataError, with file and line, for the first fault that `read_knowledge_base` would name, except
     that contradictions are none here. With `relations`, those that `sheet` names, any other is a fault.
+    `answers` are those that the sheet names, with their places: they may look like the table's.
     """
     try:
         with database() as connection:
-            fault = None
+            fault, notices = None, []
             if not load_plain(connection, table):
-                fault = load(connection, read_table(table))
+                fault = load(connection, read_table(table, notices.append))
             known = None if relations is None else (relations, sheet)
-            return _grouped(connection, lambda line: place(table, line), known, fault)
+
+            def where(line: int) -> str:
+                return place(table, line)
+
+            found = _grouped(connection, where, known, fault)
+            columns = {
+                "relation": pa.array(found.relations, pa.string()),
+                "answer": pa.array(found.answers, pa.string()),
+                "subject": found.members["subject"].combine_chunks(),
+            }
+            notices += alike_notices(columns, partial(_first_lines, connection), where, answers)
+            return replace(found, notices=tuple(notices))
     except duckdb.Error as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(
@@ -130,6 +150,13 @@ def _grouped(
         contradictions=_contradictions(connection, where) if contradicted else (),
         contradicted=contradicted,
     )
+
+
+def _first_lines(
+    connection: duckdb.DuckDBPyConnection, column: str, texts: Collection[str]
+) -> dict[str, int]:
+    query = f"SELECT {column}, min(line) FROM said WHERE list_contains(?, {column}) GROUP BY {column}"  # noqa: S608
+    return dict(connection.execute(query, [list(texts)]).fetchall())
 
 
 def _numbered(connection: duckdb.DuckDBPyConnection, column: str) -> tuple[str, ...]:

@@ -3,11 +3,15 @@
 Every fault is a DataError of one line that names file, line and what mends it.
 """
 
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from spillover.errors import DataError
+from spillover.knowledge.alike import alike_notices
 from spillover.knowledge.checks import SUBJECT, Where, check_pairs, check_prompt, each_once
 from spillover.knowledge.faults import listed, opened, place, read_text, show, suggest
 from spillover.knowledge.patterns import Patterns, read_patterns
@@ -32,6 +36,19 @@ class Described:
     """The YAML, or the bare table itself."""
     where: Where
     """File and line of an entry of the YAML."""
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """Answers that the YAML names, each with its place: candidates and those of pairs."""
+        named = {
+            answer: self.where("rules", number, "pairs", fact)
+            for number, rule in enumerate(self.rules)
+            for fact, answer in rule.pairs.items()
+        }
+        for relation in (self.relations or {}).values():
+            for number, answer in enumerate(relation.candidates):
+                named.setdefault(answer, self.where("relations", relation.name, "candidates", number))
+        return named
 
 
 def described(path: str | Path) -> Described:
@@ -74,7 +91,7 @@ def read_described(found: Described) -> Patterns:
 
     Raises DataError as `read_patterns`, and for a pair of an answer that its fact never has.
     """
-    patterns = read_patterns(found.table, found.relations, found.sheet)
+    patterns = read_patterns(found.table, found.relations, found.sheet, found.answers)
     if any(not set(rule.pairs) <= set(patterns.answers_of(rule.fact)) for rule in found.rules):
         # read again, because the complaint lists the answers in the table's order
         triples = (triple for _, triple in read_table(found.table))
@@ -88,8 +105,27 @@ def read_knowledge_base(path: str | Path) -> KnowledgeBase:
     A bare table has no rules, and asks each relation by its name: `lives_in` as "{subject} lives in".
     """
     found = described(path)
-    numbered = read_table(found.table)
-    triples = tuple(each_once(numbered, found.relations, lambda line: place(found.table, line), found.sheet))
+    notices: list[str] = []
+    lines = array("q")
+
+    def numbered() -> Iterator[tuple[int, Triple]]:
+        for line, triple in read_table(found.table, notices.append):
+            lines.append(line)
+            yield line, triple
+
+    def where(line: int) -> str:
+        return place(found.table, line)
+
+    def first_lines(column: str, texts: Collection[str]) -> dict[str, int]:
+        at = ((getattr(triple, column), line) for triple, line in zip(triples, lines, strict=True))
+        return dict(reversed([(text, line) for text, line in at if text in texts]))
+
+    triples = tuple(each_once(numbered(), found.relations, where, found.sheet))
+    columns = {
+        column: pa.array(sorted({getattr(triple, column) for triple in triples}), pa.string())
+        for column in ("relation", "answer", "subject")
+    }
+    notices += alike_notices(columns, first_lines, where, found.answers)
     check_pairs(found.rules, _answers(triples), found.where)
     relations = found.relations
     if relations is None:
@@ -99,7 +135,9 @@ def read_knowledge_base(path: str | Path) -> KnowledgeBase:
             )
             for name in dict.fromkeys(triple.relation for triple in triples)
         }
-    return KnowledgeBase(name=found.name, triples=triples, relations=relations, rules=found.rules)
+    return KnowledgeBase(
+        name=found.name, triples=triples, relations=relations, rules=found.rules, notices=tuple(notices)
+    )
 
 
 def _answers(triples: Iterable[Triple]) -> dict[str, dict[str, None]]:
