@@ -52,14 +52,14 @@ def test_answers_and_subjects_that_look_alike_are_told_and_not_folded(tmp_path, 
     path.write_text(HEADER + f"Al,in,{one}\nBo,in,{other}\nCy,in,{one}\n")
     assert both(path) == [
         f"answers that look alike are different text: {shown[0]} (t.csv:2) and {shown[1]} (t.csv:3); "
-        "where one is meant, write it in one spelling"
+        "where they mean the same, give them one spelling"
     ]
     assert {triple.answer for triple in read_knowledge_base(path).triples} == {one, other}
     assert forecast(path)["notes"] == list(read_knowledge_base(path).notices)
     path.write_text(HEADER + f"x,in,Rome\n\n{other},in,Oslo\n{one},at,Oslo\n")
     assert both(path) == [
         f"subjects that look alike are different text: {shown[1]} (t.csv:4) and {shown[0]} (t.csv:5); "
-        "where one is meant, write it in one spelling"
+        "where they mean the same, give them one spelling"
     ]
 
 
@@ -78,7 +78,7 @@ def test_answers_of_the_sheet_count_too(tmp_path):
     )
     assert both(tmp_path / "t.yaml") == [
         "answers that look alike are different text: 'Python' (t.csv:3) and 'PYTHON' (t.yaml:5), "
-        "'PYTHON' (t.yaml:5) and 'python' (t.yaml:3); where one is meant, write it in one spelling"
+        "'PYTHON' (t.yaml:5) and 'python' (t.yaml:3); where they mean the same, give them one spelling"
     ]
 
 

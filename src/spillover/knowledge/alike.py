@@ -80,7 +80,7 @@ def _notice(column: str, pairs: list[list[str]], number: int, places: Mapping[st
     more = f" and {number - len(told):,} more" if number > len(told) else ""
     return (
         f"{column}s that look alike are different text: {', '.join(told)}{more}; "
-        "where one is meant, write it in one spelling"
+        "where they mean the same, give them one spelling"
     )
 
 

@@ -12,6 +12,7 @@ from spillover.knowledge.faults import (
     contradiction,
     duplicate,
     listed,
+    not_allowed,
     show,
     suggest,
     unknown_relation,
@@ -38,9 +39,7 @@ def check_text(text: object, what: str, where: str) -> None:
 def check_word(word: object, what: str, allowed: Collection[str], where: str) -> None:
     """DataError unless it is one of the allowed words."""
     if word not in allowed:
-        raise DataError(
-            f"{where}: {what} is {show(word)}, allowed are {listed(allowed)}{suggest(str(word), allowed)}"
-        )
+        raise DataError(not_allowed(word, what, allowed, where))
 
 
 def check_prompt(prompt: str, where: str) -> str:

@@ -7,8 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import openpyxl
-
 from spillover.errors import DataError
 from spillover.knowledge.columns import COLUMNS, Record, Say, find_columns
 from spillover.knowledge.faults import listed, opened, place, show
@@ -21,6 +19,8 @@ _BATCH = 1000
 
 def read_book(path: Path, say: Say) -> Iterator[Record]:
     """The rows of the one sheet that has the three columns, with their numbers in Excel."""
+    import openpyxl  # slow, and of no use to other tables
+
     with opened(path) as file:
         try:
             unpacked = sum(member.file_size for member in zipfile.ZipFile(file).infolist())

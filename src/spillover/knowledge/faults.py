@@ -58,6 +58,12 @@ def unknown_relation(name: str, known: Iterable[str], where: str, owner: object)
     )
 
 
+def not_allowed(word: object, what: str, allowed: Iterable[str], where: str) -> str:
+    """The complaint about a word that is none of a few."""
+    allowed = list(allowed)
+    return f"{where}: {what} is {show(word)}, allowed are {listed(allowed)}{suggest(str(word), allowed)}"
+
+
 def duplicate(subject: str, relation: str, where: str, first: str) -> str:
     """The complaint about a triple that stands there twice, first at `first`."""
     return f"{where}: ({show(subject)}, {show(relation)}) stands already in {first}; remove the duplicate"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spillover.errors import DataError
 from spillover.knowledge.checks import Where, check_prompt, check_rules
-from spillover.knowledge.faults import clean, listed, place, show, suggest
+from spillover.knowledge.faults import clean, listed, not_allowed, place, show, suggest
 from spillover.knowledge.schema import Relation, Rule, RuleKind, Space
 
 
@@ -182,8 +182,7 @@ def _complaint(error: ValidationError, where: _Places) -> str:
             around = ".".join(map(str, loc[:-1])) or "the file"
             return f"{start}: key {show(name)} is missing from {around}; add it"
         case "literal_error":
-            words, got = get_args(Space if name == "space" else RuleKind), fault["input"]
-            return f"{start}: {name} is {show(got)}, allowed are {listed(words)}{suggest(str(got), words)}"
+            return not_allowed(fault["input"], name, get_args(Space if name == "space" else RuleKind), start)
         case "model_type" | "dict_type":
             wanted = "a mapping (key: value)"
         case "list_type":
