@@ -1,6 +1,7 @@
 """Tiny, randomly initialised models of the paper's architectures, made on the spot."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -32,12 +33,15 @@ def save_tiny_tokenizer(folder: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
-def save_tiny_model(folder: Path, architecture: str) -> Path:
-    """A two-layer model of an architecture with a tokenizer, saved as transformers saves it."""
+def save_tiny_model(folder: Path, architecture: str, **settings: Any) -> Path:
+    """A two-layer model of an architecture with a tokenizer, saved as transformers saves it.
+
+    `settings` are of its configuration.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = save_tiny_tokenizer(folder)
     torch.manual_seed(0)
-    extra = {"head_dim": 8, "sliding_window": 6} if architecture == "gemma2" else {}
+    extra: dict[str, Any] = {"head_dim": 8, "sliding_window": 6} if architecture == "gemma2" else {}
     config = AutoConfig.for_model(
         architecture,
         vocab_size=vocabulary + 8,  # room for the special tokens that an architecture adds
@@ -50,7 +54,7 @@ def save_tiny_model(folder: Path, architecture: str) -> Path:
         pad_token_id=0,
         bos_token_id=0,
         eos_token_id=0,
-        **extra,
+        **extra | settings,
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder

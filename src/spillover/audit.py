@@ -69,7 +69,7 @@ def audit(
     arguments = {"model": model, "shuffle": shuffle, "keep_model": keep_model} | _shared(settings)
     resolved = {"kb": kb.name} | arguments | {"learning_rate": settings.rate}
     weights = models.locate(model, log=lambda line: progress(line, 0, 0))
-    hashes = {"data": _data_hash(kb), "model": models.weights_sha256(weights)}
+    hashes = {"data": _data_hash(kb), "model": models.identity(weights)}
     now = f"{datetime.now():%Y%m%d-%H%M%S}"
     folder = Path(out) if out else new_folder(Path("runs"), kb.name, Path(model).name, now)
     with Run.start(
@@ -122,8 +122,8 @@ def score(
     weights = models.locate(model, log=lambda line: progress(line, 0, 0))
     tables = [_score(*models.load(weights), asked, seed, "before", progress)]
     if tuned is not None:
-        folder = models.locate(tuned)
-        pair = models.load(weights, adapter=folder) if models.is_adapter(folder) else models.load(folder)
+        folder = models.locate(tuned, log=lambda line: progress(line, 0, 0))
+        pair = models.load(weights, tuned=folder, log=lambda line: progress(line, 0, 0))
         tables.append(_score(*pair, asked, seed, "after", progress))
     about = {"model": model, "tuned": tuned, "knowledge_base": kb.name, "seed": seed}
     measured = _with_margins(outcome(pa.concat_tables(tables), kb.rules), [_forecast(parts, progress)])

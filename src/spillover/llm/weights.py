@@ -1,0 +1,179 @@
+"""The files of a model folder: which of them are the model, whether they are whole, and their identity."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spillover.errors import ModelError
+from spillover.runs.files import hash_file
+
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_ADAPTER_CONFIG, _ADAPTER = "adapter_config.json", "adapter_model.safetensors"
+_VOCABULARIES = ("tokenizer.json", "tekken.json", "vocab.*", "*.model", "*.model.v*", "*.tiktoken")
+_TOKENIZER = (
+    *_VOCABULARIES,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.*",
+)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds a PEFT adapter; one beside a whole model's weights is only left over.
+
+    Raises ModelError if it holds the weights of both, since nothing says which are meant.
+    """
+    folder = Path(folder)
+    if not (folder / _ADAPTER_CONFIG).is_file():
+        return False
+    whole = any((folder / name).is_file() for name in (_WHOLE, _INDEX))
+    if whole and (folder / _ADAPTER).is_file():
+        raise ModelError(
+            f"{folder} holds the weights of a whole model and of an adapter; "
+            f"move {_ADAPTER} and {_ADAPTER_CONFIG} into a folder of their own"
+        )
+    return not whole
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder has a vocabulary, without which no tokenizer can be made."""
+    return any(any(Path(folder).glob(pattern)) for pattern in _VOCABULARIES)
+
+
+def adapter_files(folder: Path) -> tuple[Path, Path]:
+    """The configuration and the weights of a PEFT adapter. Raises ModelError if they are not safetensors."""
+    config, weights = Path(folder) / _ADAPTER_CONFIG, Path(folder) / _ADAPTER
+    if not weights.is_file():
+        raise ModelError(f"adapter {folder} has no {_ADAPTER}; pickled adapters are refused")
+    return config, weights
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold a model's weights: `model.safetensors`, else those of the index.
+
+    Raises ModelError if there are none, or if the index names one that is not there, no safetensors file or
+    in another folder.
+    """
+    folder = Path(folder)
+    if (folder / _WHOLE).is_file():
+        return [folder / _WHOLE]
+    if not (folder / _INDEX).is_file():
+        raise _no_weights(folder)
+    try:
+        names = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        files = [folder / name for name in sorted(names)]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ModelError(f"{folder / _INDEX} is no index of weights ({error}); fetch it again") from error
+    for name, file in zip(sorted(names), files, strict=True):
+        if file.name != name or file.suffix != ".safetensors":
+            raise ModelError(
+                f"{folder / _INDEX} names {name}, which is no .safetensors file of this folder, "
+                "and only those are loaded; save the model again with save_pretrained"
+            )
+        if not file.is_file():
+            raise ModelError(f"model folder {folder} lacks {name}, which its index names; fetch it again")
+    return files
+
+
+def loaded_files(folder: Path) -> list[Path]:
+    """All files that decide what a folder's model answers: configuration, weights and tokenizer.
+
+    How text would be generated is not among them, since none is. Raises ModelError as the readers of each do.
+    """
+    folder = Path(folder)
+    if is_adapter(folder):
+        model = list(adapter_files(folder))
+    else:
+        model = [folder / "config.json", *weight_files(folder)]
+        if not model[0].is_file():
+            raise ModelError(f"model folder {folder} has no config.json; is it a saved transformers model?")
+    return model + sorted({file for pattern in _TOKENIZER for file in folder.glob(pattern)})
+
+
+def identity(folder: Path) -> str:
+    """One SHA-256 (hex) over the names and bytes of all that is loaded from a folder; see `loaded_files`."""
+    total = hashlib.sha256()
+    for file in loaded_files(folder):
+        total.update(f"{file.name} {hash_file(file)}\n".encode())
+    return total.hexdigest()
+
+
+def open_tensors(files: Iterable[Path]) -> dict[str, Any]:
+    """Name -> tensor of safetensors files, each read only when it is indexed (`[...]`).
+
+    Raises ModelError for a file that is cut short or no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, Any] = {}
+    for file in files:
+        try:
+            opened = safe_open(file, framework="pt")
+            tensors |= {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{file} is no whole safetensors file ({error}); fetch or save it again"
+            ) from error
+    return tensors
+
+
+def refuse_misfit(model: Any, loading: Mapping[str, Any], source: Path) -> None:
+    """Raise ModelError unless the weights of `source` and the model that its configuration makes fit exactly.
+
+    `loading` is transformers' `output_loading_info`. Tied weights need be there once only. Parts that the
+    architecture does not have at all (a value head, say) are passed over; a weight inside its parts is not.
+    """
+    parts = {name for part in (model, model.base_model) for name, _ in part.named_children()}
+    missing = sorted(loading["missing_keys"])
+    surplus = sorted(name for name in loading["unexpected_keys"] if name.split(".")[0] in parts)
+    if missing:
+        raise ModelError(
+            f"{source} lacks {len(missing)} of the model's weights (first {missing[0]}), which would be "
+            "filled at random; fetch or save it again"
+        )
+    if surplus:
+        raise ModelError(
+            f"{source} has {len(surplus)} weights that its configuration has no place for "
+            f"(first {surplus[0]}); use the config.json that it was saved with"
+        )
+    for name, found, expected in sorted(loading["mismatched_keys"]):
+        raise ModelError(
+            f"{source}: {name} has shape {list(found)} where its configuration says {list(expected)}; "
+            "use the config.json that it was saved with"
+        )
+
+
+@contextmanager
+def put_in_place(folder: Path) -> Iterator[Path]:
+    """A scratch folder that takes its place at `folder` when the block ends, and is gone if it fails."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield scratch
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line of at most 300 characters."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[
+        :300
+    ]
+
+
+def _no_weights(folder: Path) -> ModelError:
+    pickled = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
+    if pickled:
+        return ModelError(
+            f"model folder {folder} has only pickled weights ({pickled[0]}), which can run code when loaded; "
+            "save it again with save_pretrained(..., safe_serialization=True)"
+        )
+    return ModelError(f"model folder {folder} has no .safetensors weights; is it a saved transformers model?")
