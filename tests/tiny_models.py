@@ -42,19 +42,18 @@ def save_tiny_model(folder: Path, architecture: str, **settings: Any) -> Path:
     vocabulary = save_tiny_tokenizer(folder)
     torch.manual_seed(0)
     extra: dict[str, Any] = {"head_dim": 8, "sliding_window": 6} if architecture == "gemma2" else {}
-    config = AutoConfig.for_model(
-        architecture,
-        vocab_size=vocabulary + 8,  # room for the special tokens that an architecture adds
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        **extra | settings,
-    )
+    defaults = {
+        "vocab_size": vocabulary + 8,  # room for the special tokens that an architecture adds
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    config = AutoConfig.for_model(architecture, **defaults | extra | settings)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder

@@ -29,8 +29,7 @@ def attach(base: Any, folder: Path, *, log: Callable[[str], None]) -> Any:
         raise ModelError(f"adapter {folder} cannot be read: {first_line(error)}") from error
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise ModelError(
-            f"adapter {folder} is a {config.peft_type} adapter, which changes the prompt; "
-            "only adapters of the weights (LoRA and its kin) can be scored"
+            f"adapter {folder} changes the prompt and not the weights; only LoRA and its kin can be scored"
         )
     named, own = config.base_model_name_or_path, base.name_or_path
     if named and _bare_name(named) != _bare_name(own):

@@ -135,7 +135,8 @@ def _from_hub(hub_id: str, log: Callable[[str], None]) -> Path:
         ) from error
     if reason := _lacking(fetched):
         raise ModelError(
-            f"model {hub_id} is in the cache only in part, and the hub cannot be reached or has no more: {reason}"
+            f"model {hub_id} is in the cache only in part, and the hub cannot be reached or has no more: "
+            f"{reason}"
         )
     return fetched
 
