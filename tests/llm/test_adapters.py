@@ -14,6 +14,7 @@ from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from spillover.audit import score
 from spillover.errors import ModelError
 from spillover.llm import models
 from tests.tiny_gguf import save_tiny_gguf
@@ -121,6 +122,17 @@ def test_added_tokens_without_their_weights(adapter: Path, llama_folder: Path) -
     tokenizer.save_pretrained(adapter)
     with pytest.raises(ModelError, match=r"tokenizer of .* has 350 tokens, and .* has weights for 338"):
         models.load(llama_folder, tuned=adapter)
+
+
+def test_a_tokenizer_may_have_more_tokens_than_its_own_base(tmp_path: Path, adapter: Path) -> None:
+    """Gemma 3's has: they stand for images and are in no text."""
+    base = save_tiny_model(tmp_path / "tiny-llama", "llama")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_tokens([f"<image{i}>" for i in range(20)])
+    tokenizer.save_pretrained(base)
+    tokenizer.save_pretrained(adapter)
+    model, own = models.load(base, tuned=adapter)
+    assert len(own) > model.get_input_embeddings().weight.shape[0]
 
 
 @pytest.mark.parametrize(
@@ -342,3 +354,18 @@ def test_silence_ends_with_its_block(capfd: pytest.CaptureFixture[str]) -> None:
     shown = capfd.readouterr().err
     assert "within" not in shown
     assert "after" in shown
+
+
+def test_an_audit_is_told_of_another_base(llama_folder: Path, adapter: Path) -> None:
+    file = adapter / "adapter_config.json"
+    named = {"base_model_name_or_path": "owner/other"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | named))
+    lines: list[str] = []
+    results = score(
+        "country-code",
+        model=str(llama_folder),
+        tuned=str(adapter),
+        progress=lambda line, done, steps: lines.append(line) if steps == 0 else None,
+    )
+    assert [line for line in lines if "was tuned from owner/other" in line]
+    assert results["rules"][0]["mean_rank"]["after"] is not None

@@ -117,6 +117,12 @@ def test_the_base_is_named_in_what_is_loaded(folder: Path) -> None:
     assert models.load(folder)[0].name_or_path == str(folder)
 
 
+def test_how_text_is_generated_is_kept(folder: Path, tmp_path: Path) -> None:
+    edit_json(folder / "generation_config.json", eos_token_id=[0, 7])
+    models.save(*models.load(folder), tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "generation_config.json").read_text())["eos_token_id"] == [0, 7]
+
+
 def test_a_missing_layer_is_not_filled_at_random(folder: Path) -> None:
     edit_weights(folder, lambda w: [w.pop(name) for name in list(w) if ".layers.1." in name])
     with pytest.raises(

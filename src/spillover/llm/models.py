@@ -94,7 +94,7 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def _load_model(folder: Path, dtype: Any) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     tensors = open_tensors(weight_files(folder))
     try:
@@ -102,11 +102,13 @@ def _load_model(folder: Path, dtype: Any) -> Any:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             with torch.device("meta"):
                 blank = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            generation = (folder / "generation_config.json").is_file()  # not used here, but saved again
             # Given the tensors and no folder, transformers cannot go and find other weights in it.
             model, loading = type(blank).from_pretrained(
                 None,
                 config=blank.config,
                 state_dict=tensors,
+                generation_config=GenerationConfig.from_pretrained(folder) if generation else None,
                 dtype=dtype,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # so that they are in `loading`, and refused below
