@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_adapters import save_tiny_adapter
 from tests.tiny_models import ARCHITECTURES, save_tiny_model
 
 
@@ -15,3 +16,10 @@ def tiny_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny-llama", "llama")
+
+
+@pytest.fixture
+def adapter(llama_folder: Path, tmp_path: Path) -> Path:
+    """A LoRA adapter of the tiny Llama, to be spoilt."""
+    save_tiny_adapter(llama_folder, tmp_path / "adapter")
+    return tmp_path / "adapter"
