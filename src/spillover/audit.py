@@ -93,7 +93,7 @@ def audit(
             measured = _with_margins(outcome(table.scores, kb.rules), forecasts)
             seconds = run.seconds
             about = {"run": str(folder), "seconds": seconds, "model": model, "knowledge_base": kb.name}
-            run.finish(about | measured | {"notes": _notes(kb)}, seconds)
+            run.finish(about | measured | {"notes": list(kb.notices)}, seconds)
         results = run.manifest["results"]
         results = results | {part: nulls_as_nan(results[part]) for part in ("facts", "rules")}
     if not (folder / "report.html").exists():
@@ -127,7 +127,7 @@ def score(
         tables.append(_score(*pair, asked, seed, "after", progress))
     about = {"model": model, "tuned": tuned, "knowledge_base": kb.name, "seed": seed}
     measured = _with_margins(outcome(pa.concat_tables(tables), kb.rules), [_forecast(parts, progress)])
-    notes = _notes(kb)
+    notes = list(kb.notices)
     if any(rule.bridges for rule in kb.rules):
         notes.append(
             f"bridges are drawn with seed {seed}; if the model was tuned with another seed, give that one: "
@@ -260,14 +260,10 @@ def _changed(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in usual or value != usual[name]}
 
 
-def _notes(kb: KnowledgeBase) -> list[str]:
-    """What a reader must know beside the numbers."""
-    return []
-
-
 def _data_hash(kb: KnowledgeBase) -> str:
-    """Over everything but where the rules were written, so that a moved file stays the same data."""
-    return hash_json(asdict(replace(kb, rules=tuple(replace(rule, source="") for rule in kb.rules))))
+    """Over everything but where things were written, so that a moved file stays the same data."""
+    rules = tuple(replace(rule, source="") for rule in kb.rules)
+    return hash_json(asdict(replace(kb, rules=rules, notices=())))
 
 
 def _score(

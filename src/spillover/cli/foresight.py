@@ -28,8 +28,8 @@ def forecast(
     Parameters
     ----------
     kb
-        A table (CSV, JSONL, Parquet with columns subject, relation, answer), a YAML file or a built-in. In a
-        table without rules, the relations that go together are found.
+        A table (CSV, TSV, JSON, JSONL, Parquet, Excel; columns subject, relation, answer), a YAML file or a
+        built-in. In a table without rules, the relations that go together are found.
     norm
         nuclear: factorized matrices, as language models have; frobenius: the merged matrix.
     penalty
