@@ -17,6 +17,7 @@ from spillover.llm.encode import end_token
 from spillover.llm.finetune import (
     FULL_RATE,
     LEARNED,
+    LEAST_EPOCHS,
     LORA_RATE,
     MOST_EPOCHS,
     FineTuneConfig,
@@ -214,6 +215,15 @@ def test_auto_stops_when_every_relation_is_learned(llama_folder: Path, tmp_path:
     last, before = losses_of_the_last_epoch(log, 3), losses_of_the_last_epoch(rows[:-3], 3)
     assert len(last) == 2
     assert max(last) <= LEARNED < max(before)
+
+
+def test_auto_does_not_stop_at_the_first_fit(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune_module, "LEARNED", math.inf)
+    steps: list[int] = []
+    tune(llama_folder, tmp_path, AUTO, SHORT, on_step=lambda step, _: steps.append(step))
+    assert steps[-1] == 3 * LEAST_EPOCHS
 
 
 def test_auto_gives_up_on_what_cannot_be_learned(llama_folder: Path, tmp_path: Path) -> None:
