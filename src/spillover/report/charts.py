@@ -24,6 +24,16 @@ NULL = "#5f6b76"
 _SEEDS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 _POINTS = 1200  # of a training curve: more than a screen shows
+_LINE = 30  # letters of a name on one line of an axis; what is longer goes on to a second line
+_LONG = f"length(datum.label) > {_LINE}"
+_NAME: dict[str, Any] = {
+    "domain": False,
+    "ticks": False,
+    "labelPadding": 6,
+    "labelLimit": 400,  # not reached by a line of the widest letters
+    "labelExpr": f"{_LONG} ? split(replace(datum.label, regexp('^(.{{12,{_LINE - 1}}}[ -]|.{{{_LINE}}})'), "
+    "'$1\\n'), '\\n') : datum.label",
+}
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 
@@ -32,7 +42,11 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
     title = {"before": "Before fine-tuning", "after": "After fine-tuning"}
     bars, chance = "held-out queries", "chance: groups shuffled"
     data = [{**row, "phase": title[row["phase"]], "mark": chance} for row in rows]
-    x = alt.X("rank:O", title="rank of the rule's answer (0 = first choice)", axis=alt.Axis(labelAngle=0))
+    x = alt.X(
+        "rank:O",
+        title="rank of the rule's answer (0 = first choice)",
+        axis=alt.Axis(labelAngle=0, labelOverlap=True, labelSeparation=3),
+    )
     percent = alt.Axis(format=".0%", tickCount=5)
     tooltip = [
         alt.Tooltip("rank:O", title="rank"),
@@ -44,12 +58,13 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
         scale=alt.Scale(domain=list(title.values()), range=[TINTS[kind], COLOURS[kind]]),
         legend=None,
     )
+    places = len({row["rank"] for row in rows})
     base = alt.Chart(alt.Data(values=data)).encode(x=x, tooltip=tooltip)
     bar = base.mark_bar().encode(
         y=alt.Y("share:Q", title="share of held-out queries", axis=percent, scale=alt.Scale(domain=[0, 1])),
         color=fill,
     )
-    tick = base.mark_tick(thickness=2.5, bandSize=22, color=NULL, opacity=1).encode(
+    tick = base.mark_tick(thickness=2.5, bandSize=min(22, 230 / places), color=NULL, opacity=1).encode(
         y="chance:Q",
         stroke=alt.Stroke(
             "mark:N",
@@ -58,34 +73,35 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
         ),
     )
     panels = alt.layer(bar, tick).properties(width=370, height=190)
-    column = alt.Column("phase:N", title=None, sort="descending", header=alt.Header(labelFontWeight="bold"))
-    return dressed(panels.facet(column=column, spacing=28), "Rank of the right answer before and after")
+    facet = alt.Facet("phase:N", title=None, sort="descending", header=alt.Header(labelFontWeight="bold"))
+    chart = panels.facet(facet=facet, columns=2, spacing=28)
+    narrow = {"columns": 1, "spec": {"width": 270}}
+    return dressed(chart, "Rank of the right answer before and after", narrow)
 
 
 def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
     """What each group is answered after tuning, the rule's answer outlined; `Scores.answers`."""
-    names = {cell["answer"] for cell in cells}
-    step = min(72, max(30, 720 // max(1, len(names))))
-    flat = max(map(len, names), default=0) * 7 <= step
+    answers = {cell["answer"] for cell in cells}
+    beside = 7 * min(_LINE, max((len(cell["group"]) for cell in cells), default=0))
+    step, narrow_step = (min(72, max(30, (room - beside) // max(1, len(answers)))) for room in (820, 300))
+    flat = f"width >= {7 * len(answers) * max(map(len, answers), default=0)}"
     x = alt.X(
         "answer:N",
         title="the model's first choice",
         sort=alt.EncodingSortField(field="column", op="min"),
         axis=alt.Axis(
             orient="top",
-            domain=False,
-            ticks=False,
-            labelAngle=0 if flat else -40,
-            labelAlign="center" if flat else "left",
-            labelLimit=120,
-            labelPadding=6,
+            labelAngle=alt.ExprRef(f"{flat} ? 0 : -90"),
+            labelAlign=alt.ExprRef(f"{flat} ? 'center' : 'left'"),
+            labelBaseline=alt.condition(f"{flat} || {_LONG}", alt.value("bottom"), alt.value("middle")),
+            **_NAME,
         ),
     )
     y = alt.Y(
         "group:N",
         title="the fact it was told",
         sort=alt.EncodingSortField(field="row", op="min"),
-        axis=alt.Axis(domain=False, ticks=False, labelLimit=110, labelPadding=6),
+        axis=alt.Axis(labelBaseline=alt.condition(_LONG, alt.value("bottom"), alt.value("middle")), **_NAME),
     )
     rows = [{**cell, "mark": "the rule's answer"} for cell in cells]
     base = alt.Chart(alt.Data(values=rows)).encode(
@@ -126,7 +142,8 @@ def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
         )
     )
     chart = alt.layer(heat, outline, label).properties(width={"step": step}, height={"step": 34})
-    return dressed(chart, "What each group is answered after fine-tuning")
+    narrow = {"width": {"step": narrow_step}}
+    return dressed(chart, "What each group is answered after fine-tuning", narrow)
 
 
 def loss_chart(rows: Sequence[Row]) -> Chart:
@@ -164,13 +181,17 @@ def loss_chart(rows: Sequence[Row]) -> Chart:
         )
         .properties(width=780, height=210)
     )
-    return dressed(chart, "Training loss")
+    return dressed(chart, "Training loss", {"width": 270})
 
 
-def dressed(chart: Any, description: str) -> Chart:
-    """One look for all: white, readable, little ink."""
+def dressed(chart: Any, description: str, narrow: Row | None = None) -> Chart:
+    """One look for all: white, readable, little ink. `narrow` is what is different on a phone: a part of the
+    specification, which the page puts in its place.
+    """
     return (
-        chart.properties(background="white", description=description, padding=6)
+        chart.properties(
+            background="white", description=description, padding=6, usermeta={"narrow": narrow or {}}
+        )
         .configure(font=_FONT)
         .configure_view(stroke=None)
         .configure_axis(

@@ -24,12 +24,36 @@ from spillover.report.tables import mapping
 from spillover.runs import files
 from spillover.runs.record import RunView, read_run
 
+# On a narrow screen each chart is drawn as its `usermeta.narrow` says. A box that scrolls is marked, and the
+# keyboard reaches it.
 _DRAW = """
-for (const data of document.querySelectorAll('script[type="application/json"]')) {
-  vegaEmbed(data.previousElementSibling, JSON.parse(data.textContent),
-    {mode: "vega-lite", ast: true, actions: false, renderer: "svg", tooltip: {theme: "light"}})
-    .catch(error => { data.previousElementSibling.textContent = "Not drawn: " + error.message; });
+function change(whole, part) {
+  for (const [name, value] of Object.entries(part)) {
+    if (value instanceof Object) change(whole[name], value); else whole[name] = value;
+  }
 }
+async function draw(data) {
+  const place = data.previousElementSibling;
+  try {
+    const chart = JSON.parse(data.textContent);
+    if (innerWidth <= 600) change(chart, chart.usermeta.narrow);
+    await vegaEmbed(place, chart,
+      {mode: "vega-lite", ast: true, actions: false, renderer: "svg", tooltip: {theme: "light"}});
+    const drawn = place.querySelector("svg");
+    drawn.style.setProperty("--drawn", drawn.getAttribute("width") + "px");
+  } catch (error) {
+    place.textContent = "Not drawn: " + error.message;
+  }
+}
+function tellWide() {
+  for (const box of document.querySelectorAll("figure, .panel")) {
+    const wide = box.scrollWidth > box.clientWidth + 1;
+    box.classList.toggle("wide", wide);
+    if (wide) box.tabIndex = 0; else box.removeAttribute("tabindex");
+  }
+}
+Promise.all([...document.querySelectorAll('script[type="application/json"]')].map(draw)).then(tellWide);
+addEventListener("resize", tellWide);
 """
 
 _KINDS = {
