@@ -34,7 +34,7 @@ class Anderson:
         """The next point (size,), after the iteration has led from `before` to `image`."""
         residual = self._scale * (image - before)
         length = float(np.linalg.norm(residual))
-        if self._last is not None and length > _WORSE * self._best:
+        if self._last is not None and not length <= _WORSE * self._best:  # NaN is worse, too
             _, safe = self._last
             self.clear()
             return safe
@@ -50,5 +50,9 @@ class Anderson:
         if self._count < 2:
             return image.copy()  # what is remembered must not change with the iteration
         used = min(self._count, _MEMORY)
-        gram = self._gram[:used, :used] + _RIDGE * np.trace(self._gram[:used, :used]) * np.eye(used)
+        gram = self._gram[:used, :used]
+        ridge = _RIDGE * np.trace(gram)
+        if not np.finfo(np.float64).tiny < ridge < np.inf:  # nothing moves any more, or nothing holds it
+            return image.copy()
+        gram = gram + ridge * np.eye(used)
         return image - np.linalg.solve(gram, self._residuals[:used] @ residual) @ self._images[:used]

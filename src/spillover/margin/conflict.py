@@ -78,5 +78,6 @@ def _matrix(
     ]
     _, row = np.unique(cells, return_inverse=True)
     return sp.csr_array(
-        (np.r_[x.data, -x.data], (row, np.r_[constraint, constraint])), shape=(row.max() + 1, example.size)
+        (np.r_[x.data, -x.data], (row, np.r_[constraint, constraint])),
+        shape=(row.max(initial=-1) + 1, example.size),
     )

@@ -14,7 +14,8 @@ def normal_solver(features: sp.csr_array, weights: np.ndarray) -> Callable[[np.n
     """How to solve (I + Xᵀ diag(weights) X) w = right side, (D, anything).
 
     Columns of which every example has at most one are eliminated first (in a table of facts, the
-    subjects); what is left, the hubs (the relations), is one small dense system.
+    subjects); what is left, the hubs (the relations), is one small dense system. Raises
+    `np.linalg.LinAlgError` where rounding makes it singular.
     """
     gram = sp.eye_array(features.shape[1]) + features.T @ sp.diags_array(weights) @ features
     if features.shape[1] <= _DENSE_COLUMNS:
@@ -22,7 +23,10 @@ def normal_solver(features: sp.csr_array, weights: np.ndarray) -> Callable[[np.n
         return lambda right: whole @ right
     hub = hub_columns(features)
     if hub.sum() > _DENSE_HUBS:
-        return scipy.sparse.linalg.splu(gram.tocsc()).solve
+        try:
+            return scipy.sparse.linalg.splu(gram.tocsc()).solve
+        except RuntimeError as error:  # SciPy's word for singular
+            raise np.linalg.LinAlgError(str(error)) from error
     order = np.argsort(hub, kind="stable")
     gram = gram.tocsr()[order][:, order]
     back = np.argsort(order)

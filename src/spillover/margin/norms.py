@@ -35,11 +35,18 @@ def norm_value(w: np.ndarray, norm: Norm) -> float:
     """‖W‖_* or ½‖W‖_F², by the smaller Gram matrix: singular values below 1e-8 of the largest may be lost."""
     if norm == "frobenius":
         return float(0.5 * np.vdot(w, w))
-    gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
-    return float(np.sqrt(np.maximum(scipy.linalg.eigvalsh(gram), 0.0)).sum())
+    return float(np.sqrt(np.maximum(scipy.linalg.eigvalsh(_smaller_gram(w), check_finite=False), 0.0)).sum())
 
 
 def spectral_norm(w: np.ndarray) -> float:
     """‖W‖_op, by the smaller Gram matrix (exact to rounding for the largest singular value)."""
+    gram, last = _smaller_gram(w), min(w.shape) - 1
+    largest = scipy.linalg.eigvalsh(gram, subset_by_index=[last, last], check_finite=False)[0]
+    return float(np.sqrt(max(largest, 0.0)))
+
+
+def _smaller_gram(w: np.ndarray) -> np.ndarray:
     gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
-    return float(np.sqrt(max(scipy.linalg.eigvalsh(gram, subset_by_index=[len(gram) - 1] * 2)[0], 0.0)))
+    if not np.isfinite(gram).all():  # as NumPy's `eigh` does; SciPy's raises a ValueError
+        raise np.linalg.LinAlgError("a Gram matrix is not finite")
+    return gram

@@ -3,8 +3,9 @@ reduced.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -42,8 +43,9 @@ def solve(
     interchangeable (there, rounds cost next to nothing) or logits are streamed. Repeats bit by bit on one
     machine.
 
-    Raises `MarginError` for a tolerance or limit that is not positive or a start of another shape, and
-    `InseparableError` for a hard margin that no W can keep; it names examples in conflict.
+    Raises `MarginError` for a tolerance or limit that is not positive, a start of another shape, or numbers
+    too far apart for float64, and `InseparableError` for a hard margin that no W can keep; it names examples
+    in conflict.
     """
     if not tol > 0:
         raise MarginError(f"the tolerance must be positive, got {tol}")
@@ -54,7 +56,9 @@ def solve(
     started = time.perf_counter()
     if problem.hard:
         refuse_contradiction(problem)
-    unit, problem = _in_its_own_unit(problem)
+    given = problem
+    with _float64(given):
+        unit, problem = _in_its_own_unit(given)
     if start is not None and unit != 1.0:
         multipliers = start.multipliers * unit**problem.degree
         start = replace(start, columns=start.columns * unit, multipliers=sp.csr_array(multipliers))
@@ -62,9 +66,11 @@ def solve(
     reduced = (interchangeable(collapsed) if reduce else None) or collapsed
     next_doubt: float = _DOUBT
     with ThreadPoolExecutor(2) as pool, one_blas_thread():
-        splitting = Splitting(problem, reduced, pool, start)
+        with _float64(given):
+            splitting = Splitting(problem, reduced, pool, start)
         while True:
-            splitting.advance()
+            with _float64(given):
+                splitting.advance()
             now = Progress(
                 iterations=splitting.iterations,
                 seconds=time.perf_counter() - started,
@@ -107,4 +113,22 @@ def _in_its_own_unit(problem: MarginProblem) -> tuple[float, MarginProblem]:
     if unit == 1.0:
         return unit, problem
     penalty = problem.penalty * unit**problem.degree
+    if np.isinf(unit) or not (problem.hard or 0 < penalty < np.inf):
+        raise OverflowError("a row of features or the penalty")
     return unit, replace(problem, features=problem.features / unit, penalty=penalty)
+
+
+@contextmanager
+def _float64(problem: MarginProblem) -> Iterator[None]:
+    """Within this, numbers that float64 cannot hold warn of nothing and end in one `MarginError`."""
+    try:
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            yield
+    except (np.linalg.LinAlgError, ArithmeticError) as error:
+        features, copies = np.abs(problem.features.data), problem.copies_N
+        raise MarginError(
+            "the numbers of this problem are too far apart for float64: "
+            f"features from {features.min(initial=np.inf):.0e} to {features.max(initial=0.0):.0e}, "
+            f"copies from {copies.min():.0e} to {copies.max():.0e}, penalty {problem.penalty:.0e}; "
+            "scale them so that they are nearer to 1"
+        ) from error

@@ -66,7 +66,10 @@ class Splitting:
         self.dual = self._logits.multipliers(self._rho)
 
     def advance(self) -> None:
-        """Some rounds with their leaps, and a look at the gap."""
+        """Some rounds with their leaps, and a look at the gap.
+
+        Raises `np.linalg.LinAlgError` once W is not finite, for it will never be again.
+        """
         for _ in range(_LOOK // self._rounds):
             self._rounds_and_leap()
         self.iterations += _LOOK
@@ -99,16 +102,20 @@ class Splitting:
 
     def _look(self) -> None:
         """Scale both points until they are feasible, keep the better ones, and note how far each lags."""
+        if not np.isfinite(self._w).all():
+            raise np.linalg.LinAlgError("W is not finite")
         total, pull = self._logits.pull(self._rho)
         bound, scale = dual_value(total, self._reduced.dual_norm(pull), self._problem)
         if bound > self.lower_bound:
             self.lower_bound, self.dual = bound, self._logits.multipliers(self._rho) * scale
         missed_w, missed_z = self._logits.missed()
         value, scale = self._primal_value(missed_w)
+        if np.isnan(value):
+            value, scale = np.inf, 1.0
         if value < self.objective or np.isinf(self.objective):
             self.objective, self.primal = value, scale * self._w
         estimate = min(max(self._reduced.value(self._v) + missed_z, self.lower_bound), self.objective)
-        if np.isfinite(estimate):
+        if np.isfinite(estimate) and np.isfinite(bound):
             self._lags.append((min(value, 1e3 * estimate) - estimate, estimate - bound))
 
     def _primal_value(self, missed: float) -> tuple[float, float]:
