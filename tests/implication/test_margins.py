@@ -1,13 +1,17 @@
 """The margins of held-out implications: the paper's, CVXPY's, and what must not change them."""
 
+import tracemalloc
+
 import cvxpy as cp
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from spillover.errors import DataError
+from spillover.implication import margins as margins_module
 from spillover.implication.margins import PENALTY, Settings, fit
 from spillover.implication.queries import groups, held_out
-from spillover.knowledge.patterns import patterns_of
+from spillover.knowledge.patterns import Patterns, patterns_of
 from spillover.knowledge.schema import Triple
 from spillover.margin.certificate import certificate
 from spillover.margin.problem import from_triples
@@ -166,3 +170,35 @@ def test_a_table_of_all_different_answers_is_refused_before_any_memory_is_taken(
     table = [Triple(subject=f"s{i}", relation="has_name", answer=f"n{i}") for i in range(12_000)]
     with pytest.raises(DataError, match=r"12,000 distinct answers .* 'has_name' has 12,000"):
         fit(patterns_of(table), Settings())
+
+
+def many(subjects, relations, answers):
+    """Subjects with a pattern each, and answers at random, shared by all relations."""
+    pattern, relation = np.divmod(np.arange(subjects * relations), relations)
+    return Patterns(
+        relations=tuple(f"r{i}" for i in range(relations)),
+        answers=tuple(f"a{i}" for i in range(answers)),
+        subjects=np.ones(subjects, dtype=int),
+        pattern=pattern,
+        relation=relation,
+        answer=np.random.default_rng(0).integers(answers, size=pattern.size),
+        members=pa.table({"subject": pa.array([], pa.string()), "pattern": pa.array([], pa.int32())}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "needed"), [((2_000, 25, 50_000), 187), ((50_000, 4, 600), 12), ((9_000, 1, 9_000), 20)]
+)
+def test_what_would_not_fit_into_memory_is_refused_with_its_size(size, needed):
+    with pytest.raises(DataError, match=rf"would take {needed} GB, and it can take 8; leave out relations"):
+        fit(many(*size), Settings())
+
+
+@pytest.mark.parametrize("size", [(2_000, 4, 300), (400, 4, 1_500)])
+def test_a_fit_takes_no_more_memory_than_the_refusal_reckons_with(size):
+    table = many(*size)
+    tracemalloc.start()
+    fit(table, Settings(penalty=1.0, time_limit=1e-9))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.2 * margins_module._bytes(table) < peak < margins_module._bytes(table)

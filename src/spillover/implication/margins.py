@@ -22,7 +22,7 @@ PENALTY = 1.0
 no multiplier there exceeds 1, for it would push the subject's own column beyond the dual's norm."""
 
 _TIE = 1e-3  # logits this close are the same answer: what a gap of 1e-4 leaves uncertain
-_ENTRIES, _SIDE = 100_000_000, 10_000  # of W: 0.8 GB, and its smaller side
+_BUDGET = 8e9  # bytes that a fit may take
 _CHUNK = 4_000_000  # logits held at once: 32 MB
 _LEAST_TIME = 0.1  # seconds that a soft margin has after a hard one has used up the limit
 
@@ -111,7 +111,7 @@ def fit(
 
     A table that no W can keep every margin of is solved with a soft margin. `start` is a solution of a
     table with the same shape that is nearly the same. Raises `DataError` for a table with one answer or too
-    large for W, and `MarginError` for settings out of range.
+    large for 8 GB, and `MarginError` for settings out of range.
     """
     _refuse_unfit(patterns)
     started = time.monotonic()
@@ -151,14 +151,27 @@ def _refuse_unfit(patterns: Patterns) -> None:
             f"every triple has the same answer, {next(iter(patterns.answers))!r}, so there is nothing to "
             "confuse; a forecast needs at least two answers"
         )
-    columns, answers = len(patterns.subjects) + len(patterns.relations), len(patterns.answers)
-    if columns * answers <= _ENTRIES and min(columns, answers) <= _SIDE:
+    needed = _bytes(patterns)
+    if needed <= _BUDGET:
         return
+    columns, answers = len(patterns.subjects) + len(patterns.relations), len(patterns.answers)
     distinct = np.unique(np.stack([patterns.relation, patterns.answer]), axis=1)[0]
     counts = np.bincount(distinct)
     most = int(counts.argmax())
     raise DataError(
-        f"the table has {answers:,} distinct answers and {columns:,} kinds of subjects and relations, and W "
-        f"would be that large; it can have {_ENTRIES:,} entries and {_SIDE:,} on its smaller side; leave out "
-        f"relations whose answers are nearly all different: {patterns.relations[most]!r} has {counts[most]:,}"
+        f"the table has {answers:,} distinct answers and {columns:,} kinds of subjects and relations, with "
+        f"{patterns.pattern.size:,} statements: a forecast would take {needed / 1e9:.0f} GB, and it can take "
+        f"{_BUDGET / 1e9:.0f}; leave out relations whose answers are nearly all different: "
+        f"{patterns.relations[most]!r} has {counts[most]:,}"
     )
+
+
+def _bytes(patterns: Patterns) -> int:
+    """What a fit allocates at most: every large array is a W, its smaller Gram matrix, or the logits.
+
+    At first every multiplier is positive, so a sparse one is as large as a logit: 12 bytes in the iteration,
+    its best point, the certificate, and each of their steps. The copies of each were measured.
+    """
+    columns, answers = len(patterns.subjects) + len(patterns.relations), len(patterns.answers)
+    of_w, of_gram = 14 * 8 * columns * answers, 8 * 8 * min(columns, answers) ** 2
+    return of_w + of_gram + 70 * patterns.pattern.size * answers

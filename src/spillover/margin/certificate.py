@@ -126,16 +126,24 @@ def _margins(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
 
 def _norm(problem: MarginProblem, solution: Solution) -> float:
     """‖W‖_* or ½‖W‖_F²: repeated columns weigh as one, scaled by the root of their number."""
-    copies = np.bincount(solution.column_of, minlength=len(solution.columns))
-    w = solution.columns * np.sqrt(copies)[:, None]
+    w, copies = solution.columns, np.bincount(solution.column_of, minlength=len(solution.columns))
     if problem.norm == "frobenius":
-        return float(0.5 * np.vdot(w, w))
-    triangle = np.linalg.qr(w if w.shape[0] >= w.shape[1] else w.T, mode="r")
+        return float(0.5 * (copies @ np.einsum("da,da->d", w, w)))
+    roots = np.broadcast_to(np.sqrt(copies)[:, None], w.shape)
+    if w.shape[0] < w.shape[1]:
+        w, roots = w.T, roots.T
+    rows, side = w.shape
+    triangle = np.zeros((0, side))
+    for start in range(0, rows, step := max(side, _CHUNK // side)):
+        part = slice(start, start + step)
+        triangle = np.linalg.qr(np.concatenate([triangle, w[part] * roots[part]]), mode="r")
     return float(np.linalg.svd(triangle, compute_uv=False).sum())
 
 
 def _dual(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
-    """Σ λ and the norm of G = Σ λ A, a piece of G's columns at a time; λ is cut off at the penalty."""
+    """Σ λ and the norm of G = Σ λ A (columns of W by answers), of which a piece is held at a time, and its
+    smaller Gram matrix; λ is cut off at the penalty.
+    """
     multipliers, row_of = solution.multipliers.copy(), solution.multipliers_of
     multipliers.sum_duplicates()
     np.minimum(multipliers.data, problem.penalty, out=multipliers.data)
@@ -144,21 +152,42 @@ def _dual(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
             "the solution holds a multiplier at an example's own label, where there is no constraint"
         )
     total_N = problem.copies_N * multipliers.sum(axis=1)[row_of]
-    right = sp.csr_array(
+    at_labels = sp.csr_array(
         (total_N, (np.arange(problem.examples), problem.labels)), shape=(problem.examples, problem.answers)
     )
-    at_labels = (problem.features.T @ right).tocsr()
     copied = sp.diags_array(problem.copies_N) @ _selection(row_of, multipliers.shape[0])
-    summed = (problem.features.T @ copied).tocsr()
-    gram = np.zeros((problem.answers, problem.answers))
-    for start in range(0, problem.columns, step := max(1, _CHUNK // problem.answers)):
+    transposed = problem.features.T.tocsr()
+    plus, minus = _distinct(solution.column_of, transposed @ at_labels, transposed @ copied)
+    if plus.shape[0] < plus.shape[1]:  # then by its transpose
+        plus, minus, multipliers = (part.T.tocsr() for part in (plus, multipliers, minus))
+    rows, side = plus.shape
+    nuclear = problem.norm == "nuclear"
+    squares, gram = 0.0, np.zeros((side, side) if nuclear else 0)
+    for start in range(0, rows, step := max(1, _CHUNK // side)):
         part = slice(start, start + step)
-        g = at_labels[part].toarray() - (summed[part] @ multipliers).toarray()
-        gram += g.T @ g
-    if problem.norm == "frobenius":
-        return float(total_N.sum()), float(np.sqrt(np.trace(gram)))
-    largest = scipy.linalg.eigvalsh(gram, subset_by_index=[problem.answers - 1] * 2)[0]
-    return float(total_N.sum()), float(np.sqrt(max(largest, 0.0)))
+        g = plus[part].toarray() - (minus[part] @ multipliers).toarray()
+        if nuclear:
+            gram += g.T @ g
+        else:
+            squares += float(np.vdot(g, g))
+    if nuclear:
+        squares = scipy.linalg.eigvalsh(gram, overwrite_a=True, subset_by_index=[side - 1] * 2)[0]
+    return float(total_N.sum()), float(np.sqrt(max(squares, 0.0)))
+
+
+def _distinct(column_of: np.ndarray, *parts: sp.csr_array) -> list[sp.csr_array]:
+    """The rows (D, …) of some matrices, those once that the solution holds to be alike and that are, scaled
+    by the root of their number: no singular value changes.
+    """
+    whole = sp.csr_array(sp.hstack(parts))
+    _, first, class_of = np.unique(column_of, return_index=True, return_inverse=True)
+    leader = first[class_of]
+    difference = sp.csr_array(whole - whole[leader])
+    difference.eliminate_zeros()
+    own = np.diff(difference.indptr) > 0
+    kept, copies = np.unique(np.where(own, np.arange(own.size), leader), return_counts=True)
+    scaled = sp.diags_array(np.sqrt(copies))
+    return [sp.csr_array(scaled @ part[kept]) for part in parts]
 
 
 def _selection(class_of: np.ndarray, classes: int) -> sp.csr_array:
