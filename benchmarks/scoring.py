@@ -57,7 +57,7 @@ def compare(model: Any, tokenizer: Any, asked: Sequence[Query]) -> None:
 
     texts = [(query.prompt, text) for query in asked for text in query.completions]
     requests = [Instance(request_type="loglikelihood", doc={}, arguments=text, idx=0) for text in texts]
-    lengths = sorted({len(pair[1]) for pair in encode_pairs(tokenizer, texts) if pair is not None})
+    lengths = sorted({len(pair[1]) for pair in encode_pairs(tokenizer, texts) if isinstance(pair, tuple)})
     print(
         f"scoring {len(asked)} queries x {len(texts) // len(asked)} candidates of "
         f"{' or '.join(map(str, lengths))} tokens (goal: 8x for one token, equal to 1e-4)",

@@ -189,9 +189,9 @@ def keep_freed_memory() -> None:
 def _with_lora(model: Any, rank: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    return get_peft_model(
-        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    with Quiet():
+        return get_peft_model(model, config)
 
 
 class _OneDevice(TrainingArguments):
