@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 demo: $(VENV)/.run  ## audit the built-in demo on the default model; ends by naming the report
 	$(BIN)/spillover audit demo --out runs/demo
 
-test: $(VENV)/.dev  ## all tests, in two processes of one thread each: two threads inside small products wait for each other
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+test: $(VENV)/.dev  ## all tests, on up to four cores
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/.dev  ## style, types, and which room imports which
 	$(BIN)/ruff check .
