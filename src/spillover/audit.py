@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from spillover.errors import DataError, MarginError, RunError
@@ -271,5 +272,8 @@ def _score(
 ) -> pa.Table:
     stage = f"score {phase}, seed {seed}"
     logprobs = score_queries(model, tokenizer, asked, on_step=lambda done, all_: progress(stage, done, all_))
-    reasons = [unscorable(tokenizer, query) for query in asked]
+    reasons = [
+        unscorable(tokenizer, query) if np.isnan(values).any() else [None] * len(values)
+        for query, values in zip(asked, logprobs, strict=True)
+    ]
     return score_table(asked, logprobs, reasons, seed=seed, phase=phase)

@@ -58,9 +58,9 @@ def read_table(path: Path, say: Say = lambda _: None) -> Iterator[tuple[int, Tri
 
 def _separated(path: Path, say: Say, *, usual: str) -> Iterator[Record]:
     """CSV with the usual separator, or with another if only that one gives the three columns."""
-    encoding, separator = encoding_of(path, say), usual
-    if not _has_columns(path, encoding, usual):
-        separator = next((sign for sign in _SEPARATORS if _has_columns(path, encoding, sign)), usual)
+    encoding = encoding_of(path, say)
+    signs = (sign for sign in (usual, *_SEPARATORS) if _has_columns(path, encoding, sign))
+    separator = next(signs, usual)
     if separator != usual:
         say(f"{path}: columns are separated by {_SEPARATORS[separator]}")
     records = _csv_records(path, encoding, separator)

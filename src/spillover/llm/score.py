@@ -15,6 +15,7 @@ Legend of shapes: B prompts, T prompt tokens, N continuations, L tokens of a con
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def score(
     Raises ModelError for a model whose logits are not at least float32: in bfloat16, logits between 16 and
     32 lie 0.125 apart, which makes ties of what is none.
     """
-    asked = [_answers(tokenizer, query) for query in queries]
+    asked = _answers(tokenizer, queries)
     wanted: dict[Tokens, dict[Tokens, np.ndarray]] = {}  # prompt -> answer -> its tokens' log-probabilities
     for pairs in asked:
         for pair in pairs:
@@ -71,12 +72,19 @@ def score(
 
 def unscorable(tokenizer: Any, query: Query) -> list[str | None]:
     """For each candidate of the query why it cannot be scored; None for those that can."""
-    return [pair.value if isinstance(pair, Unscorable) else None for pair in _answers(tokenizer, query)]
+    (pairs,) = _answers(tokenizer, [query])
+    return [pair.value if isinstance(pair, Unscorable) else None for pair in pairs]
 
 
-def _answers(tokenizer: Any, query: Query) -> list[Pair | Unscorable]:
-    """The query's candidates as tokens; of two that have the same tokens, neither can be scored."""
-    pairs = encode_pairs(tokenizer, [(query.prompt, text) for text in query.completions])
+def _answers(tokenizer: Any, queries: Sequence[Query]) -> list[list[Pair | Unscorable]]:
+    """Each query's candidates as tokens."""
+    texts = [(query.prompt, text) for query in queries for text in query.completions]
+    encoded = iter(encode_pairs(tokenizer, texts))
+    return [_without_twins(list(islice(encoded, len(query.candidates)))) for query in queries]
+
+
+def _without_twins(pairs: list[Pair | Unscorable]) -> list[Pair | Unscorable]:
+    """One query's candidates; of two that have the same tokens, neither can be scored."""
     times = Counter(tuple(pair[1]) for pair in pairs if not isinstance(pair, Unscorable))
     return [
         Unscorable.SAME if not isinstance(pair, Unscorable) and times[tuple(pair[1])] > 1 else pair

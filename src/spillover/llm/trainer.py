@@ -94,8 +94,8 @@ class AnswerTrainer(Trainer):
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """Log the step with its relations' losses."""
-        with_losses: Any = logs | {"losses": self.losses}
-        super().log(with_losses if "loss" in logs else logs, start_time)
+        row: Any = logs | {"losses": self.losses} if "loss" in logs else logs
+        super().log(row, start_time)
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int]:
         lengths = [len(row) for row in self.train_dataset]  # pyright: ignore
