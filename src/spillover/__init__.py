@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spillover.forecast import forecast
     from spillover.knowledge.builtin import load as load_knowledge
     from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
-    from spillover.llm.finetune import FineTuneConfig
+    from spillover.llm.settings import FineTuneConfig
     from spillover.report.page import write_report
     from spillover.runs.record import list_runs, read_run
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FineTuneConfig": ("spillover.llm.finetune", "FineTuneConfig"),
+    "FineTuneConfig": ("spillover.llm.settings", "FineTuneConfig"),
     "KnowledgeBase": ("spillover.knowledge.schema", "KnowledgeBase"),
     "Relation": ("spillover.knowledge.schema", "Relation"),
     "Rule": ("spillover.knowledge.schema", "Rule"),

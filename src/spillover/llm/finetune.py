@@ -1,86 +1,47 @@
-"""Examples -> tuned model: the settings of a tune, when it stops, and how it goes on after a kill."""
+"""Examples -> tuned model: what acts on a tune, when it stops, and how it goes on after a kill."""
 
 import ctypes
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from spillover.errors import TrainingError
+from spillover.interventions.hooks import Intervention
+from spillover.interventions.lora import Lora
 from spillover.knowledge.prompts import Example
 from spillover.llm.models import Quiet
+from spillover.llm.settings import (
+    FULL_RATE,
+    LEARNED,
+    LEAST_EPOCHS,
+    LORA_RATE,
+    MOST_EPOCHS,
+    FineTuneConfig,
+)
 from spillover.llm.trainer import AnswerTrainer, collate, encode_examples
 
-LEAST_EPOCHS, MOST_EPOCHS = 8, 30
-"""`epochs="auto"` never stops before the first, which is what the paper's predecessor trained for: the bias
-towards a rule goes on after the answers fit. At the second it gives up."""
-
-LEARNED = 0.05
-"""Mean loss of a relation's answers, in nats an answer, at which `epochs="auto"` calls it learned.
-
-By Markov's inequality at least 93% of the answers then had a loss below log 2, more than half of all
-probability, when they were last trained on.
-"""
-
-FULL_RATE, LORA_RATE = 2e-4, 2e-3
-"""Learning rates of a full tune and of adapters, which start from a product of zero and need a larger one."""
+__all__ = [
+    "FULL_RATE",
+    "LEARNED",
+    "LEAST_EPOCHS",
+    "LORA_RATE",
+    "MOST_EPOCHS",
+    "FineTuneConfig",
+    "finetune",
+    "keep_freed_memory",
+]
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 """A checkpoint (weights and optimizer) of a full tune is three times the model: not after every epoch."""
 
 SECONDS_BETWEEN_REPORTS = 1.0
 """The whole training log is written anew each time: not after every step."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuneConfig:
-    """How a model is tuned."""
-
-    epochs: int | Literal["auto"] = "auto"
-    """Passes over the examples; `auto`: until the training loss says that every relation is learned, from
-    `LEAST_EPOCHS` to `MOST_EPOCHS`. What is held out is never looked at."""
-    learning_rate: float | None = None
-    """Learning rate of AdamW, constant after the warm-up; None: `FULL_RATE`, with LoRA `LORA_RATE`."""
-    batch_size: int = 8
-    """Examples per optimizer step."""
-    warmup: float = 1.0
-    """Epochs over which the learning rate rises. Without it, even 1e-4 has diverged."""
-    clip: float = 1.0
-    """Largest gradient norm; larger gradients are scaled down to it."""
-    lora: int | None = None
-    """Rank of LoRA adapters on all linear layers (PEFT); None tunes every parameter."""
-    seed: int = 0
-    """Seed of the order of the examples and of the adapters' start."""
-
-    @property
-    def rate(self) -> float:
-        """The learning rate, given or by default."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return FULL_RATE if self.lora is None else LORA_RATE
-
-    def __post_init__(self) -> None:
-        """Raise TrainingError for a setting out of range."""
-        if self.epochs != "auto" and not (isinstance(self.epochs, int) and self.epochs >= 1):
-            raise TrainingError(f"epochs must be at least 1, or auto, got {self.epochs}")
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            raise TrainingError(f"learning rate must be positive and finite, got {self.rate}")
-        if self.batch_size < 1:
-            raise TrainingError(f"batch size must be at least 1, got {self.batch_size}")
-        if not (math.isfinite(self.warmup) and self.warmup >= 0):
-            raise TrainingError(f"warm-up must be a number of epochs from 0 up, got {self.warmup}")
-        if not self.clip > 0:
-            raise TrainingError(f"the gradient clip must be positive, got {self.clip}")
-        if self.lora is not None and self.lora < 1:
-            raise TrainingError(f"LoRA rank must be positive, got {self.lora}")
-        if self.seed < 0:
-            raise TrainingError(f"seed must not be negative, got {self.seed}")
 
 
 def finetune(
@@ -90,10 +51,14 @@ def finetune(
     config: FineTuneConfig,
     *,
     checkpoints: Path,
+    interventions: Sequence[Intervention] = (),
     on_log: Callable[[list[dict[str, Any]]], None] = lambda history: None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Any:
     """The model tuned on the examples; with full parameters, `model` itself is changed.
+
+    `interventions` act in their order, after the settings' LoRA; what they do to the examples was done when
+    the tune was planned.
 
     `checkpoints` is a folder for this tune alone, the caller's to remove: a tune that was killed goes on
     from the last checkpoint in it, to bit by bit the same result on a CPU. `on_log` is given the whole
@@ -107,14 +72,22 @@ def finetune(
     keep_freed_memory()
     set_seed(config.seed)
     rows = encode_examples(tokenizer, examples)
-    trained = _with_lora(model, config.lora) if config.lora else model
-    watch = [_Watch(on_log, on_step), *([_UntilLearned()] if config.epochs == "auto" else [])]
+    acting = [*([Lora(rank=config.lora)] if config.lora else []), *interventions]
+    trained = model
+    with Quiet():
+        for intervention in acting:
+            trained = intervention.parameters(trained)
     trainer = AnswerTrainer(
+        interventions=acting,
         model=trained,
         args=_arguments(config, checkpoints, len(rows)),
         train_dataset=rows,  # pyright: ignore[reportArgumentType] - any sized, indexed collection will do
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
-        callbacks=watch,
+        callbacks=[
+            _ChangeGradients(acting),
+            _Watch(on_log, on_step),
+            *([_UntilLearned()] if config.epochs == "auto" else []),
+        ],
     )
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback"}:
@@ -124,7 +97,20 @@ def finetune(
     # accelerate left its autocast around `forward`, which must not be there when the model is scored
     for name in ("forward", "_original_forward"):
         vars(trained).pop(name, None)
+    for intervention in acting:
+        trained = intervention.weights(trained)
     return trained.eval()
+
+
+class _ChangeGradients(TrainerCallback):
+    """Lets the interventions act on the gradients, which are clipped by then."""
+
+    def __init__(self, interventions: Sequence[Intervention]) -> None:
+        self.interventions = interventions
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for intervention in self.interventions:
+            intervention.gradients(kwargs["model"])
 
 
 class _Watch(TrainerCallback):
@@ -184,14 +170,6 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, 2**31 - 1)
     except (OSError, AttributeError, TypeError):
         return
-
-
-def _with_lora(model: Any, rank: int) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    with Quiet():
-        return get_peft_model(model, config)
 
 
 class _OneDevice(TrainingArguments):

@@ -13,6 +13,7 @@ from torch.utils.data import Sampler
 from transformers import Trainer
 
 from spillover.errors import TrainingError
+from spillover.interventions.hooks import Intervention
 from spillover.knowledge.prompts import Example
 from spillover.llm.encode import Unscorable, encode_pairs, end_token, left_padded
 
@@ -64,8 +65,12 @@ class AnswerTrainer(Trainer):
     """Trains on the answers' tokens alone and computes the output head only where they are predicted.
 
     Each step's log has `losses`: for every relation of the batch the sum of its answers' losses and how
-    many they are.
+    many they are, whatever the interventions make of them.
     """
+
+    def __init__(self, *, interventions: Sequence[Intervention] = (), **settings: Any) -> None:
+        super().__init__(**settings)
+        self.interventions = interventions
 
     def compute_loss(
         self,
@@ -74,13 +79,16 @@ class AnswerTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V)."""
-        labels_BK, relations = inputs.pop("answers"), inputs.pop("relations")
-        outputs = model(**inputs, use_cache=False, logits_to_keep=labels_BK.shape[1])
+        """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V); interventions change it."""
+        labels_BK, relations = inputs["answers"], inputs["relations"]
+        read = {name: tensor for name, tensor in inputs.items() if name not in ("answers", "relations")}
+        outputs = model(**read, use_cache=False, logits_to_keep=labels_BK.shape[1])
         losses_BK = cross_entropy(
             outputs.logits.float().transpose(1, 2), labels_BK, ignore_index=IGNORED, reduction="none"
         )
         loss = losses_BK.sum() / (labels_BK != IGNORED).sum()
+        for intervention in self.interventions:
+            loss = intervention.loss(loss, model, inputs)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is not finite at step {self.state.global_step + 1} (learning rate "

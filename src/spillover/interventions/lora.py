@@ -1,0 +1,28 @@
+"""LoRA: low-rank adapters instead of all parameters."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from spillover.errors import TrainingError
+from spillover.interventions.hooks import Intervention
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(Intervention):
+    """Trains adapters of a rank on all linear layers (PEFT) and nothing else."""
+
+    rank: int
+
+    def __post_init__(self) -> None:
+        """Raise TrainingError for a rank below 1."""
+        if self.rank < 1:
+            raise TrainingError(f"LoRA rank must be positive, got {self.rank}")
+
+    def parameters(self, model: Any) -> Any:
+        """The model as a PeftModel; the torch seed decides where the adapters start."""
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=self.rank, lora_alpha=2 * self.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        return get_peft_model(model, config)
