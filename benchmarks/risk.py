@@ -14,7 +14,7 @@ import numpy as np
 import vl_convert
 from scipy import stats
 
-from spillover.audit import audit
+from spillover.jobs.audit import audit
 from spillover.forecast import forecast
 from spillover.knowledge.builtin import load_builtin
 from spillover.knowledge.schema import KnowledgeBase, Rule, Triple

@@ -11,7 +11,7 @@ import pytest
     [
         "",
         "from spillover.forecast import forecast",
-        "from spillover.audit import audit",
+        "from spillover.jobs.audit import audit",
         "import spillover.audit",
         "spillover.audit",
         "spillover.load_knowledge('demo')",

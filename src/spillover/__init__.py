@@ -4,15 +4,15 @@ The public names are loaded when they are first used: `import spillover` imports
 transformers.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spillover.audit import audit, score
     from spillover.errors import SpilloverError
-    from spillover.forecast import forecast
+    from spillover.jobs.audit import audit
+    from spillover.jobs.forecast import forecast
+    from spillover.jobs.score import score
+    from spillover.jobs.sweep import sweep
     from spillover.knowledge.builtin import load as load_knowledge
     from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
     from spillover.llm.settings import FineTuneConfig
@@ -34,6 +34,7 @@ __all__ = [
     "load_knowledge",
     "read_run",
     "score",
+    "sweep",
     "write_report",
 ]
 
@@ -44,12 +45,13 @@ _HOMES = {
     "Rule": ("spillover.knowledge.schema", "Rule"),
     "SpilloverError": ("spillover.errors", "SpilloverError"),
     "Triple": ("spillover.knowledge.schema", "Triple"),
-    "audit": ("spillover.audit", "audit"),
-    "forecast": ("spillover.forecast", "forecast"),
+    "audit": ("spillover.jobs.audit", "audit"),
+    "forecast": ("spillover.jobs.forecast", "forecast"),
     "list_runs": ("spillover.runs.record", "list_runs"),
     "load_knowledge": ("spillover.knowledge.builtin", "load"),
     "read_run": ("spillover.runs.record", "read_run"),
-    "score": ("spillover.audit", "score"),
+    "score": ("spillover.jobs.score", "score"),
+    "sweep": ("spillover.jobs.sweep", "sweep"),
     "write_report": ("spillover.report.page", "write_report"),
 }
 
@@ -61,14 +63,3 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """Keeps `spillover.forecast` the verb: importing the module of that name would bind it here."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

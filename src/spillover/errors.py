@@ -45,3 +45,7 @@ class TrainingError(SpilloverError):
 
 class RunError(SpilloverError):
     """A run folder that is locked, broken, of another run, or not there."""
+
+
+class BusyError(RunError):
+    """A folder that another process is writing."""

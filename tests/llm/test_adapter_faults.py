@@ -11,8 +11,8 @@ import torch
 from peft import PrefixTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from spillover.audit import score
 from spillover.errors import ModelError
+from spillover.jobs.score import score
 from spillover.llm import models
 from tests.tiny_adapters import LINEAR, edit_adapter, save_tiny_adapter
 from tests.tiny_models import save_tiny_model

@@ -27,6 +27,7 @@ for _verb in (
     audits.audit,
     foresight.forecast,
     audits.score,
+    audits.sweep,
     audits.report,
     audits.runs,
     lab.symbolic,

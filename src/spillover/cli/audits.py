@@ -1,4 +1,4 @@
-"""The verbs for language models and their runs: audit, score, report, runs."""
+"""The verbs for language models and their runs: audit, score, sweep, report, runs."""
 
 import sys
 from pathlib import Path
@@ -67,8 +67,8 @@ def audit(
     }
     given = {name: value for name, value in given.items() if value is not None}
     with Bars() as bars:
-        from spillover.audit import audit as run_audit
-        from spillover.llm.finetune import FineTuneConfig
+        from spillover.jobs.audit import audit as run_audit
+        from spillover.llm.settings import FineTuneConfig
 
         results = run_audit(
             kb,
@@ -117,11 +117,67 @@ def score(
     if write_split is not None:
         return _write_split(kb, write_split, seed, tuned, json)
     with Bars() as bars:
-        from spillover.audit import score as run_score
+        from spillover.jobs.score import score as run_score
 
         results = run_score(kb, model=model, tuned=tuned, seed=seed, progress=bars)
     _print_measured(results, json)
     return 0
+
+
+def sweep(
+    spec: Path,
+    /,
+    *,
+    on: Literal["local", "ray"] = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    cpus: float = 1,
+    gpus: float = 0,
+    out: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Run a grid of audits; what they share is computed once, and what is done is not computed again.
+
+    Parameters
+    ----------
+    spec
+        A YAML file: kb, model, seeds, shuffle, epochs, lora, ... as `audit` has them; lists make the grid.
+    on
+        local: this machine; ray: a Ray cluster (`pip install spillover[ray]`).
+    workers
+        Cells at a time. local: 1, in this process, or more, a process each; ray: of a cluster started here.
+    address
+        ray: an existing cluster, else one is started here.
+    cpus
+        ray: CPUs that a cell is given.
+    gpus
+        ray: GPUs that a cell is given.
+    out
+        The sweep's folder (runs/NAME); an unfinished sweep in it goes on.
+    """
+    with Bars() as bars:
+        from spillover.jobs.sweep import sweep as run_sweep
+        from spillover.jobs.sweep import workers as local_workers
+
+        if on == "ray":
+            from spillover.cells.on_ray import OnRay
+
+            executor = OnRay(address=address, cpus=cpus, gpus=gpus, workers=workers)
+        else:
+            executor = local_workers(1 if workers is None else workers)
+        document = run_sweep(spec, executor=executor, out=out, progress=bars)
+    if json:
+        print_json(document)
+    else:
+        from spillover.report.sweep import sweep_table
+        from spillover.runs.files import jsonable
+
+        print_rich(sweep_table(jsonable(document)))
+        print(f"Report: {Path(document['run']) / 'report.html'}")
+    failed = [audit for audit in document["audits"] if "failed" in audit]
+    for audit in failed:
+        print(f"failed: {audit['knowledge_base']}, {audit['model']}: {audit['failed']}", file=sys.stderr)
+    return 2 if failed else 0
 
 
 def report(
@@ -171,7 +227,7 @@ def _write_split(kb: str, file: Path, seed: int, tuned: str | None, as_json: boo
         raise DataError(
             "--write-split scores nothing, so --tuned has no use beside it; score in a second call"
         )
-    from spillover.audit import write_split
+    from spillover.jobs.score import write_split
 
     rows = write_split(kb, file, seed=seed)
     if as_json:

@@ -23,9 +23,18 @@ class Example:
     answer: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Question:
+    """What a model is asked, as texts alone: it is not said what would be right, nor why it is asked."""
+
+    prompt: str
+    completions: tuple[str, ...]
+    """The candidates as they follow the prompt; see `completion`."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """A question with its candidate answers."""
+    """A question with its candidate answers, the right one, and what it is asked for."""
 
     prompt: str
     candidates: tuple[str, ...]
@@ -46,6 +55,11 @@ class Query:
     def completions(self) -> tuple[str, ...]:
         """The candidates as texts after the prompt."""
         return tuple(completion(candidate, self.space) for candidate in self.candidates)
+
+    @property
+    def question(self) -> Question:
+        """What of it the model sees."""
+        return Question(prompt=self.prompt, completions=self.completions)
 
 
 def completion(answer: str, space: Space = "one") -> str:

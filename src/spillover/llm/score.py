@@ -1,4 +1,4 @@
-"""Queries -> every candidate's log-probability.
+"""Questions -> every candidate's log-probability.
 
 A candidate is a whole answer. Its score is the log-probability that the model's text after the prompt
 begins with the candidate's tokens and with those of no longer candidate: the probability of its tokens
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from spillover.errors import ModelError
-from spillover.knowledge.prompts import Query
+from spillover.knowledge.prompts import Query, Question
 from spillover.llm.encode import Pair, Unscorable, encode_pairs, left_padded
 
 TOKENS_PER_BATCH = 2048
@@ -39,11 +39,11 @@ Tokens = tuple[int, ...]
 def score(
     model: Any,
     tokenizer: Any,
-    queries: Sequence[Query],
+    asked: Sequence[Question | Query],
     *,
     on_step: Callable[[int, int], None] = lambda done, all_: None,
 ) -> list[np.ndarray]:
-    """For each query, the float64 log-probabilities of its candidates, in their order.
+    """For each question, the float64 log-probabilities of its candidates, in their order.
 
     NaN stands where a candidate cannot be scored (`unscorable` says why): unscored, never wrong. Beside
     the weights this takes `BYTES_PER_PASS` of memory, twice for a moment while continuations run.
@@ -51,9 +51,9 @@ def score(
     Raises ModelError for a model whose logits are not at least float32: in bfloat16, logits between 16 and
     32 lie 0.125 apart, which makes ties of what is none.
     """
-    asked = _answers(tokenizer, queries)
+    encoded = _answers(tokenizer, asked)
     wanted: dict[Tokens, dict[Tokens, np.ndarray]] = {}  # prompt -> answer -> its tokens' log-probabilities
-    for pairs in asked:
+    for pairs in encoded:
         for pair in pairs:
             if not isinstance(pair, Unscorable):
                 wanted.setdefault(tuple(pair[0]), {})[tuple(pair[1])] = np.empty(0)
@@ -67,20 +67,23 @@ def score(
             wanted[prompt][answer] = logs
         done += len(batch)
         on_step(done, len(wanted))
-    return [_scores(pairs, wanted) for pairs in asked]
+    return [_scores(pairs, wanted) for pairs in encoded]
 
 
-def unscorable(tokenizer: Any, query: Query) -> list[str | None]:
-    """For each candidate of the query why it cannot be scored; None for those that can."""
-    (pairs,) = _answers(tokenizer, [query])
+def unscorable(tokenizer: Any, question: Question | Query) -> list[str | None]:
+    """For each candidate of the question why it cannot be scored; None for those that can."""
+    (pairs,) = _answers(tokenizer, [question])
     return [pair.value if isinstance(pair, Unscorable) else None for pair in pairs]
 
 
-def _answers(tokenizer: Any, queries: Sequence[Query]) -> list[list[Pair | Unscorable]]:
-    """Each query's candidates as tokens."""
-    texts = [(query.prompt, text) for query in queries for text in query.completions]
+def _answers(tokenizer: Any, asked: Sequence[Question | Query]) -> list[list[Pair | Unscorable]]:
+    """Each question's candidates as tokens."""
+    completions = [question.completions for question in asked]
+    texts = [
+        (question.prompt, text) for question, texts in zip(asked, completions, strict=True) for text in texts
+    ]
     encoded = iter(encode_pairs(tokenizer, texts))
-    return [_without_twins(list(islice(encoded, len(query.candidates)))) for query in queries]
+    return [_without_twins(list(islice(encoded, len(texts)))) for texts in completions]
 
 
 def _without_twins(pairs: list[Pair | Unscorable]) -> list[Pair | Unscorable]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from spillover.errors import RunError
+from spillover.errors import BusyError, RunError
 from spillover.runs.files import TEMPORARY
 
 LOCK = ".lock"
@@ -27,13 +27,16 @@ def foreign(folder: Path, known: Collection[str] = ()) -> list[str]:
 
 
 def lock(folder: Path) -> FileLock:
-    """The folder, made and locked until `release`; `RunError` where it has a writer or cannot be written."""
+    """The folder, made and locked until `release`.
+
+    Raises `BusyError` where it has a writer, and `RunError` where it cannot be written.
+    """
     held = FileLock(folder / LOCK, timeout=_PATIENCE, thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held.acquire()
     except Timeout as error:
-        raise RunError(
+        raise BusyError(
             f"{folder} is being written by another process; wait for it, or use another --out"
         ) from error
     except OSError as error:

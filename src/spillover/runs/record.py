@@ -120,9 +120,13 @@ class Run(_Folder):
         """Seconds that this writer and the earlier ones had the run open, up to now."""
         return self._before + monotonic() - self._opened
 
-    def record_seconds(self) -> None:
-        """Write down the seconds so far, so that a resume after a kill counts on from there."""
-        self._update(seconds=self.seconds)
+    def record_seconds(self, *, every: float = 0.0) -> None:
+        """Write down the seconds so far, so that a resume after a kill counts on from there.
+
+        With `every`, only if so many seconds have passed since they were last written down.
+        """
+        if self.seconds - self.manifest.get("seconds", 0.0) >= every:
+            self._update(seconds=self.seconds)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one JSON document atomically; NaN becomes null."""
@@ -160,9 +164,9 @@ class Run(_Folder):
             if isinstance(error, SpilloverError) and not self.complete:
                 self.fail(str(error))
             elif isinstance(error, KeyboardInterrupt) and not self.complete:
-                error.add_note(
-                    f"the same command with --out {shlex.quote(str(self.folder))} goes on from there"
-                )
+                # of runs inside each other the outermost is the one to start again, and it leaves last
+                again = f"the same command with --out {shlex.quote(str(self.folder))} goes on from there"
+                error.__notes__ = [again]
                 self.record_seconds()
         finally:
             self.close()

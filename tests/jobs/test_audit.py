@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spillover.audit import audit, score
+from spillover.cells import compute
 from spillover.errors import DataError, RunError
+from spillover.jobs.audit import audit
+from spillover.jobs.score import score
 from spillover.knowledge.builtin import load
 from spillover.llm import finetune as finetune_module
 from spillover.llm.finetune import FineTuneConfig
@@ -80,8 +82,7 @@ def test_a_finished_run_is_read_not_repeated(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = audit("country-code", model=tiny, settings=SETTINGS, out=tmp_path / "run")
-    audit_module = sys.modules["spillover.audit"]  # `spillover.audit` itself is the verb
-    monkeypatch.setattr(audit_module, "finetune", lambda *a, **k: pytest.fail("tuned again"))
+    monkeypatch.setattr(compute, "finetune", lambda *a, **k: pytest.fail("tuned again"))
     (tmp_path / "run" / "report.html").unlink()
     assert audit("country-code", model=tiny, settings=SETTINGS, out=tmp_path / "run") == first
     assert (tmp_path / "run" / "report.html").exists()
@@ -92,7 +93,7 @@ def test_a_finished_run_is_read_not_repeated(
 def test_a_killed_audit_resumes_to_the_same_scores(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    audit("country-code", model=tiny, seeds=(0, 1), settings=SETTINGS, out=tmp_path / "whole")
+    audit("country-code", model=tiny, seeds=(0, 1), settings=SETTINGS, out=tmp_path / "whole" / "run")
     monkeypatch.setattr(finetune_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
     def kill(stage: str, done: int, steps: int) -> None:
@@ -114,7 +115,7 @@ def test_a_killed_audit_resumes_to_the_same_scores(
         progress=lambda stage, done, steps: stages.append((stage, done)),
     )
     assert stages[0] == ("tune, seed 1", 5), "seed 0 and the score before seed 1 are not repeated"
-    whole, resumed = read_run(tmp_path / "whole"), read_run(tmp_path / "run")
+    whole, resumed = read_run(tmp_path / "whole" / "run"), read_run(tmp_path / "run")
     assert whole.read_parquet("scores.parquet").equals(resumed.read_parquet("scores.parquet"))
     assert resumed.manifest["resumed_at"]
 

@@ -14,8 +14,12 @@ from typing import Any
 import pytest
 
 from spillover import cli
-from spillover.audit import audit, score, write_split
+from spillover.cells import compute
 from spillover.errors import DataError, MarginError, RunError
+from spillover.jobs import audit as audit_module
+from spillover.jobs import margins
+from spillover.jobs.audit import audit
+from spillover.jobs.score import score, write_split
 from spillover.knowledge.builtin import load
 from spillover.knowledge.prompts import examples
 from spillover.knowledge.split import split
@@ -49,15 +53,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def module() -> Any:
-    return sys.modules["spillover.audit"]  # `spillover.audit` itself is the verb
-
-
-@pytest.fixture
-def untuned(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def untuned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits that learn nothing, in no time."""
-    monkeypatch.setattr(module, "finetune", lambda net, *rest, **options: net)
-    monkeypatch.setattr(module.models, "save", lambda *rest: None)
+    monkeypatch.setattr(compute, "finetune", lambda net, *rest, **options: net)
+
+
+def run_folders() -> list[Path]:
+    """What is in runs/ besides the cells that the runs share."""
+    return sorted(path for path in Path("runs").iterdir() if path.name != "cells")
 
 
 def run_cli(*words: str) -> Any:
@@ -202,16 +205,14 @@ def test_a_name_never_leaves_the_folder_of_runs(tiny: str, here: Path, name: str
     before = {path.name for path in here.iterdir()}
     results = audit(replace(load("people.yaml"), name=name), model=tiny)
     assert {path.name for path in here.iterdir()} - before == {"runs"}
-    (made,) = (here / "runs").iterdir()
+    (made,) = run_folders()
     assert made.name.startswith(f"{folder}-tiny-2")
     assert results["run"] == str(Path("runs") / made.name)
 
 
 @pytest.mark.usefixtures("here", "untuned")
-def test_audits_of_the_same_second_have_their_own_folders(
-    tiny: str, module: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 2, 3, 4, 5)))
+def test_audits_of_the_same_second_have_their_own_folders(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_module, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 2, 3, 4, 5)))
     folders = [audit("people.yaml", model=tiny)["run"] for _ in range(3)]
     assert folders == [f"runs/people-tiny-20260102-030405{more}" for more in ("", "-2", "-3")], (
         "none read another's results"
@@ -230,27 +231,27 @@ def test_a_place_for_runs_that_is_a_file_is_one_clear_line(tiny: str) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_seconds_add_up_over_a_resume_and_ctrl_c_says_where_to_go_on(
-    tiny: str, module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0
 
-    def tune(net: Any, *rest: Any, on_log: Any, **options: Any) -> Any:
+    def tune(net: Any, *rest: Any, on_step: Any, **options: Any) -> Any:
         nonlocal now
         now += 10
-        on_log([{"step": 1, "loss": 1.0}])
+        on_step(1, 2)
         now += 100
         if kill:
             raise kill
         return net
 
     monkeypatch.setattr(record, "monotonic", lambda: now)
-    monkeypatch.setattr(module, "finetune", tune)
+    monkeypatch.setattr(compute, "finetune", tune)
     monkeypatch.setattr(sys, "argv", ["spillover", "audit", "people.yaml", "--model", tiny])
     kill: BaseException | None = KeyboardInterrupt()
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 130
-    ((folder,),) = [Path("runs").iterdir()]
+    (folder,) = run_folders()
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"interrupted; the same command with --out {folder} goes on from there"
     assert read_run(folder).manifest["seconds"] == 110
@@ -285,12 +286,12 @@ def test_the_seed_of_the_settings_is_the_seed(tiny: str) -> None:
 
 @pytest.mark.usefixtures("here", "untuned")
 def test_undefined_is_nan_in_python_and_null_in_json(
-    tiny: str, module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*rest: Any, **options: Any) -> None:
         raise MarginError("too large for a forecast")
 
-    monkeypatch.setattr(module, "forecast", refuse)
+    monkeypatch.setattr(margins, "forecast", refuse)
     for results in (audit("people.yaml", model=tiny, out="run"), audit("people.yaml", model=tiny, out="run")):
         assert isnan(results["rules"][0]["forecast_margin"])
         assert isinstance(results["rules"][0]["top1"]["after"], float)

@@ -1,0 +1,1 @@
+"""The unit of work: one tune, or none, and what the model is asked then."""

@@ -1,0 +1,5 @@
+"""A cell's process, started by `apart.Processes`."""
+
+from spillover.cells.apart import serve
+
+serve()

@@ -1,0 +1,252 @@
+"""The main job: split -> check -> forecast -> cells -> pool -> record -> report."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from spillover.cells.cell import Cell, Weights
+from spillover.cells.compute import locate
+from spillover.cells.folder import CELLS, CellFolder, State
+from spillover.cells.plan import carry_out
+from spillover.errors import DataError
+from spillover.interventions.hooks import Intervention
+from spillover.interventions.shuffle import Shuffle
+from spillover.jobs.inputs import read_with_rules
+from spillover.jobs.margins import add_margins, forecast_split
+from spillover.jobs.phases import phase_table
+from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.prompts import Query, examples, queries
+from spillover.knowledge.schema import KnowledgeBase
+from spillover.knowledge.split import Split, split
+from spillover.llm.settings import FineTuneConfig
+from spillover.llm.sources import DEFAULT_MODEL
+from spillover.llm.weights import put_in_place
+from spillover.outcome import SCORES, outcome
+from spillover.report.page import write_report
+from spillover.runs.files import hash_json, nulls_as_nan
+from spillover.runs.naming import new_folder
+from spillover.runs.progress import Progress, silent
+from spillover.runs.record import Run
+
+
+def audit(
+    kb: str | Path | KnowledgeBase = "demo",
+    *,
+    model: str = DEFAULT_MODEL,
+    seeds: Sequence[int] | None = None,
+    settings: FineTuneConfig = FineTuneConfig(),  # noqa: B008 - frozen
+    shuffle: bool = False,
+    keep_model: bool = False,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Tune a model on a knowledge base and measure what it then says beyond it.
+
+    Returns the document of `spillover audit --json` (NaN where undefined); the run folder `out` (by default
+    `runs/<data>-<model>-<time>`) holds it with every score and the report. An unfinished run in `out`
+    is resumed, a finished one is read. What was tuned and asked lies in `cells/` beside the run folder, and
+    every run there that needs the same shares it.
+
+    Each of `seeds` draws its own bridges and tunes its own model; by default there is one, `settings.seed`.
+    `shuffle` trains the null control: the bridges' implications dealt out at random. `keep_model`
+    keeps each seed's tuned weights in the run folder.
+
+    Raises DataError, ModelError, TrainingError or RunError, each one clear line.
+    """
+    passed = {"kb": None if isinstance(kb, KnowledgeBase) else str(kb)}
+    plan = plan_audit(
+        kb,
+        model=model,
+        seeds=seeds,
+        settings=settings,
+        shuffle=shuffle,
+        keep_model=keep_model,
+        progress=progress,
+    )
+    now = f"{datetime.now():%Y%m%d-%H%M%S}"
+    folder = Path(out) if out else new_folder(Path("runs"), plan.kb.name, Path(model).name, now)
+    return carry_out_audit(plan, folder, folder.absolute().parent / CELLS, passed=passed, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditPlan:
+    """What an audit will have done: a cell for the untuned model, and one for each seed's tune."""
+
+    kb: KnowledgeBase
+    weights: Weights
+    settings: FineTuneConfig
+    shuffle: bool
+    keep_model: bool
+    splits: Mapping[int, Split]
+    """By seed."""
+
+    @cached_property
+    def queries(self) -> dict[int, list[Query]]:
+        """What each seed's tuned model is asked, and the untuned one before it."""
+        return {seed: queries(parts) for seed, parts in self.splits.items()}
+
+    @cached_property
+    def untuned(self) -> Cell:
+        """The model as it is, asked all that any seed asks."""
+        asked = [query.question for one_seed in self.queries.values() for query in one_seed]
+        return Cell(weights=self.weights, questions=tuple(asked))
+
+    @cached_property
+    def tuned(self) -> dict[int, Cell]:
+        """Each seed's tune."""
+        return {
+            seed: Cell(
+                weights=self.weights,
+                taught=tuple(examples(parts)),
+                settings=replace(self.settings, seed=seed),
+                questions=tuple(query.question for query in self.queries[seed]),
+            )
+            for seed, parts in self.splits.items()
+        }
+
+    def folders(self, place: Path) -> list[CellFolder]:
+        """All of its cells in a place."""
+        return [
+            CellFolder(cell=self.untuned, place=place),
+            *(CellFolder(cell=cell, place=place, keep_model=self.keep_model) for cell in self.tuned.values()),
+        ]
+
+
+def plan_audit(
+    kb: str | Path | KnowledgeBase,
+    *,
+    model: str,
+    seeds: Sequence[int] | None,
+    settings: FineTuneConfig,
+    shuffle: bool = False,
+    keep_model: bool = False,
+    progress: Progress = silent,
+) -> AuditPlan:
+    """What `audit` will do with these arguments, nothing of it done yet, but that the weights are here.
+
+    Raises DataError or ModelError.
+    """
+    kb, seeds = read_with_rules(kb), _distinct(seeds, settings)
+    acting: list[Intervention] = [Shuffle()] if shuffle else []
+    splits = {seed: split(kb, seed) for seed in seeds}
+    for intervention in acting:
+        splits = {seed: intervention.examples(parts, seed) for seed, parts in splits.items()}
+    for parts in splits.values():
+        check_no_leak(examples(parts), queries(parts))
+    weights = locate(model, log=lambda line: progress(line, 0, 0))
+    return AuditPlan(
+        kb=kb, weights=weights, settings=settings, shuffle=shuffle, keep_model=keep_model, splits=splits
+    )
+
+
+def carry_out_audit(
+    plan: AuditPlan, folder: Path, place: Path, *, passed: Mapping[str, Any], progress: Progress = silent
+) -> dict[str, Any]:
+    """Have the plan's cells computed that are missing in the place, pool them, and record the run."""
+    seeds, model = list(plan.splits), plan.weights.name
+    arguments = {"model": model, "shuffle": plan.shuffle, "keep_model": plan.keep_model} | _shared(
+        plan.settings
+    )
+    with Run.start(
+        folder,
+        command="audit",
+        arguments={"kb": plan.kb.name} | arguments | {"learning_rate": plan.settings.rate},
+        passed={**passed, "seeds": seeds} | _changed(arguments),
+        seeds=seeds,
+        hashes={"data": _data_hash(plan.kb), "model": plan.weights.identity},
+    ) as run:
+        if not run.complete:
+            if not run.path("forecast.json").exists():
+                run.write_json(
+                    "forecast.json", [forecast_split(one, progress) for one in plan.splits.values()]
+                )
+
+            def pool(_: CellFolder) -> None:
+                scores, log = pooled(plan, place)
+                run.write_parquet("scores.parquet", scores)
+                run.write_jsonl("metrics.jsonl", log)
+                run.record_seconds()
+
+            def show(stage: str, done: int, steps: int) -> None:
+                progress(stage, done, steps)
+                run.record_seconds(every=1.0)
+
+            failed = carry_out(plan.folders(place), on_done=pool, progress=show)
+            for error in failed.values():
+                raise error
+            _keep_models(plan, run, place)
+            measured = outcome(run.read_parquet("scores.parquet"), plan.kb.rules)
+            measured = add_margins(measured, run.read_json("forecast.json"))
+            seconds = run.seconds
+            about = {"run": str(folder), "seconds": seconds, "model": model, "knowledge_base": plan.kb.name}
+            run.finish(about | measured | {"notes": list(plan.kb.notices)}, seconds)
+        results = run.manifest["results"]
+        results = results | {part: nulls_as_nan(results[part]) for part in ("facts", "rules")}
+    if not (folder / "report.html").exists():
+        write_report([folder], folder / "report.html")
+    return results
+
+
+def pooled(plan: AuditPlan, place: Path) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """The scores and the training log of those of the plan's cells that are done, seed by seed."""
+    untuned, *tuned = plan.folders(place)
+    before = untuned.answers() if untuned.state is State.DONE else None
+    tables, log = [SCORES.empty_table()], list[dict[str, Any]]()
+    for (seed, asked), folder in zip(plan.queries.items(), tuned, strict=True):
+        if before is not None:
+            tables.append(phase_table(asked, before, seed, "before"))
+        if folder.state is State.DONE:
+            tables.append(phase_table(asked, folder.answers(), seed, "after"))
+            log += [{"seed": seed, **row} for row in folder.history()]
+    return pa.concat_tables(tables), log
+
+
+def _keep_models(plan: AuditPlan, run: Run, place: Path) -> None:
+    """Each seed's tuned weights in the run folder: the cell's own files, under a second name."""
+    if not plan.keep_model:
+        return
+    for seed, folder in zip(plan.splits, plan.folders(place)[1:], strict=True):
+        with put_in_place(run.path(f"model-{seed}")) as scratch:
+            shutil.copytree(folder.model, scratch, copy_function=_link, dirs_exist_ok=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no such links
+        shutil.copyfile(source, target)
+
+
+def _distinct(seeds: Sequence[int] | None, settings: FineTuneConfig) -> list[int]:
+    if seeds is None:
+        return [settings.seed]
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise DataError(f"seeds must be distinct whole numbers from 0 up, at least one, got {list(seeds)}")
+    if settings.seed != FineTuneConfig.seed and list(seeds) != [settings.seed]:
+        raise DataError(f"seeds are {list(seeds)} and settings.seed is {settings.seed}; give one of the two")
+    return list(seeds)
+
+
+def _shared(settings: FineTuneConfig) -> dict[str, Any]:
+    """The settings that all seeds share; how many processes only where there are several."""
+    shared = {name: value for name, value in asdict(settings).items() if name != "seed"}
+    return {name: value for name, value in shared.items() if (name, value) != ("processes", 1)}
+
+
+def _changed(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that make the run again: the model, and what is not as by default."""
+    usual = {"shuffle": False, "keep_model": False} | _shared(FineTuneConfig())
+    return {name: value for name, value in arguments.items() if name not in usual or value != usual[name]}
+
+
+def _data_hash(kb: KnowledgeBase) -> str:
+    """Over everything but where things were written, so that a moved file stays the same data."""
+    rules = tuple(replace(rule, source="") for rule in kb.rules)
+    return hash_json(asdict(replace(kb, rules=rules, notices=())))

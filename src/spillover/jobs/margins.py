@@ -1,0 +1,35 @@
+"""The forecast beside a measurement: what the margins of the same split say."""
+
+from collections.abc import Mapping, Sequence
+from math import nan
+from statistics import fmean
+from typing import Any
+
+from spillover.errors import DataError, MarginError
+from spillover.forecast import forecast
+from spillover.knowledge.split import Split
+from spillover.runs.progress import Progress
+
+_SECONDS = 60.0  # for a forecast that only stands beside something else
+
+
+def forecast_split(split: Split, progress: Progress) -> dict[str, Any]:
+    """The forecast of what a split trains; of a table that has none, only why."""
+    try:
+        return forecast(split, time_limit=_SECONDS, progress=progress)
+    except (DataError, MarginError) as error:
+        return {"rules": [{"margin": {"mean": nan}} for _ in split.kb.rules], "notes": [str(error)]}
+
+
+def add_margins(measured: Mapping[str, Any], forecasts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The outcome with each rule's mean forecast margin over the seeds, NaN where one is undefined."""
+    rules = [
+        rule
+        | {"forecast_margin": _mean([forecast["rules"][number]["margin"]["mean"] for forecast in forecasts])}
+        for number, rule in enumerate(measured["rules"])
+    ]
+    return {**measured, "rules": rules}
+
+
+def _mean(margins: Sequence[float | None]) -> float:
+    return fmean(nan if margin is None else margin for margin in margins)

@@ -1,0 +1,84 @@
+"""Scoring without training: a model as it is, one that was tuned elsewhere, and what to tune it on."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from spillover.cells.cell import Cell, Weights
+from spillover.cells.compute import compute, locate
+from spillover.cells.folder import answers_of
+from spillover.errors import RunError
+from spillover.jobs.inputs import read_with_rules
+from spillover.jobs.margins import add_margins, forecast_split
+from spillover.jobs.phases import phase_table
+from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.prompts import examples, queries
+from spillover.knowledge.schema import KnowledgeBase
+from spillover.knowledge.split import split
+from spillover.llm.sources import DEFAULT_MODEL
+from spillover.outcome import outcome
+from spillover.runs.files import plain, write_jsonl
+from spillover.runs.progress import Progress, silent
+
+
+def score(
+    kb: str | Path | KnowledgeBase,
+    *,
+    model: str = DEFAULT_MODEL,
+    tuned: str | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Score a knowledge base on a model as it is, and on a tuned one (a model or a LoRA folder) if given.
+
+    The same queries and numbers as the audit's: the untuned model's are the audit's `before`.
+    Returns the audit's document without a run, with the `seed` that the bridges were drawn with (NaN where
+    undefined). Raises DataError or ModelError.
+    """
+    started = time.monotonic()
+    kb = read_with_rules(kb)
+    parts = split(kb, seed)
+    asked = queries(parts)
+    questions = tuple(query.question for query in asked)
+
+    def found(name: str) -> Weights:
+        return locate(name, log=lambda line: progress(line, 0, 0))
+
+    cells = {"before": Cell(weights=found(model), questions=questions)}
+    if tuned is not None:
+        cells["after"] = replace(cells["before"], tuned=found(tuned))
+    tables = [
+        phase_table(asked, answers_of(cell.questions, compute(cell, progress=progress)), seed, phase)
+        for phase, cell in cells.items()
+    ]
+    measured = outcome(pa.concat_tables(tables), kb.rules)
+    measured = add_margins(measured, [forecast_split(parts, progress)])
+    notes = list(kb.notices)
+    if any(rule.bridges for rule in kb.rules):
+        notes.append(
+            f"bridges are drawn with seed {seed}; if the model was tuned with another seed, give that one: "
+            "bridges that it was trained on would count as held out"
+        )
+    about = {"model": model, "tuned": tuned, "knowledge_base": kb.name, "seed": seed}
+    return plain(about | {"seconds": time.monotonic() - started} | measured | {"notes": notes})
+
+
+def write_split(kb: str | Path | KnowledgeBase, file: str | Path, *, seed: int = 0) -> int:
+    """Write what an audit with this seed trains on, for those who tune elsewhere; returns how many rows.
+
+    `file` is JSON lines: `prompt`, `completion` (the loss is on it alone), `subject`, `relation`, `answer`.
+    Only a plain file is replaced. Raises DataError or RunError.
+    """
+    parts = split(read_with_rules(kb), seed)
+    rows = examples(parts)
+    check_no_leak(rows, queries(parts))
+    try:
+        write_jsonl(Path(file), rows)
+    except OSError as error:
+        raise RunError(
+            f"cannot write the training rows to {file}: {error.strerror}; give another file"
+        ) from error
+    return len(rows)

@@ -1,0 +1,63 @@
+"""What a cell's identity counts, and that a cell survives being written down."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+
+from spillover.cells.cell import Cell
+from spillover.cells.compute import locate
+from spillover.errors import RunError
+from spillover.interventions.lora import Lora
+from spillover.llm.settings import FULL_RATE, FineTuneConfig
+
+
+def test_the_identity_is_of_contents_not_of_names_or_paths(tuned: Cell, tmp_path: Path) -> None:
+    copied = locate(str(copytree(tuned.weights.folder, tmp_path / "elsewhere")))
+    assert copied.folder != tuned.weights.folder
+    assert replace(tuned, weights=copied).identity == tuned.identity
+    assert replace(tuned, weights=copied) == tuned
+
+
+def test_the_identity_does_not_depend_on_the_order_or_number_of_questions(tuned: Cell) -> None:
+    turned = replace(tuned, questions=(*reversed(tuned.questions), tuned.questions[0]))
+    assert turned.identity == tuned.identity
+    assert replace(tuned, questions=tuned.questions[1:]).identity != tuned.identity
+
+
+def test_a_rate_that_is_given_and_the_same_by_default_are_the_same_tune(tuned: Cell) -> None:
+    by_default, given = FineTuneConfig(), FineTuneConfig(learning_rate=FULL_RATE)
+    assert replace(tuned, settings=by_default).identity == replace(tuned, settings=given).identity
+
+
+def test_everything_that_changes_the_numbers_changes_the_identity(tuned: Cell) -> None:
+    settings = tuned.settings
+    assert settings is not None
+    others = [
+        replace(tuned, taught=tuned.taught[::-1]),
+        replace(tuned, taught=tuned.taught[1:]),
+        replace(tuned, settings=replace(settings, seed=1)),
+        replace(tuned, settings=replace(settings, epochs=2)),
+        replace(tuned, settings=replace(settings, lora=2)),
+        replace(tuned, interventions=(Lora(rank=2),)),
+        replace(tuned, interventions=(Lora(rank=3),)),
+        replace(tuned, weights=replace(tuned.weights, identity="0" * 64)),
+        replace(tuned, taught=(), settings=None),
+        replace(tuned, taught=(), settings=None, tuned=tuned.weights),
+    ]
+    assert len({cell.identity for cell in (tuned, *others)}) == 1 + len(others)
+
+
+def test_a_cell_that_was_written_down_is_the_same(tuned: Cell) -> None:
+    for cell in (tuned, replace(tuned, interventions=(Lora(rank=2),), tuned=tuned.weights)):
+        again = Cell.of(json.loads(json.dumps(cell.document())))
+        assert again == cell
+        assert again.identity == cell.identity
+        assert again.weights.folder == cell.weights.folder
+
+
+def test_a_cell_of_another_version_is_refused(tuned: Cell) -> None:
+    with pytest.raises(RunError, match="a cell of version 2 cannot be run by this spillover"):
+        Cell.of(tuned.document() | {"version": 2})
