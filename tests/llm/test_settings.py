@@ -32,6 +32,7 @@ def test_adapters_have_a_rate_of_their_own() -> None:
         ({"clip": 0.0}, "the gradient clip must be positive, got 0.0"),
         ({"lora": -1}, "LoRA rank must be positive, got -1"),
         ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"processes": 0}, "processes must be at least 1, got 0"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:

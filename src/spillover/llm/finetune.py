@@ -16,6 +16,7 @@ from spillover.interventions.hooks import Intervention
 from spillover.interventions.lora import Lora
 from spillover.knowledge.prompts import Example
 from spillover.llm.models import Quiet
+from spillover.llm.processes import is_main, world
 from spillover.llm.settings import (
     FULL_RATE,
     LEARNED,
@@ -24,6 +25,7 @@ from spillover.llm.settings import (
     MOST_EPOCHS,
     FineTuneConfig,
 )
+from spillover.llm.sharding import gather, shard
 from spillover.llm.trainer import AnswerTrainer, collate, encode_examples
 
 __all__ = [
@@ -60,15 +62,24 @@ def finetune(
     `interventions` act in their order, after the settings' LoRA; what they do to the examples was done when
     the tune was planned.
 
+    On `config.processes` that have joined (`processes.joined`), all call this alike and `model` is sharded.
+    The main process alone reports and gets the tuned model, whole, on the CPU; the others get None. A step
+    is the step of one process but for the order of its sums. There are no checkpoints then.
+
     `checkpoints` is a folder for this tune alone, the caller's to remove: a tune that was killed goes on
     from the last checkpoint in it, to bit by bit the same result on a CPU. `on_log` is given the whole
     training log so far (one dict per logged step), `on_step` the step and the number of steps.
 
-    Raises TrainingError for examples that cannot be trained on, and as soon as the loss is not
-    finite.
+    Raises TrainingError for examples that cannot be trained on, if other processes run than the settings
+    say, and as soon as the loss is not finite.
     """
     if not examples:
         raise TrainingError("there are no training examples")
+    if config.processes != world():
+        raise TrainingError(
+            f"the tune is to run on {config.processes} processes and runs on {world()}; "
+            "start as many with spillover.llm.processes.launch, or set processes=1"
+        )
     keep_freed_memory()
     set_seed(config.seed)
     rows = encode_examples(tokenizer, examples)
@@ -77,6 +88,8 @@ def finetune(
     with Quiet():
         for intervention in acting:
             trained = intervention.parameters(trained)
+    several = world() > 1
+    empty = shard(trained) if several else None
     trainer = AnswerTrainer(
         interventions=acting,
         model=trained,
@@ -85,7 +98,7 @@ def finetune(
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
         callbacks=[
             _ChangeGradients(acting),
-            _Watch(on_log, on_step),
+            *([_Watch(on_log, on_step, saves=not several)] if is_main() else []),
             *([_UntilLearned()] if config.epochs == "auto" else []),
         ],
     )
@@ -93,7 +106,11 @@ def finetune(
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback"}:
             trainer.remove_callback(callback)
     with Quiet():
-        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+        trainer.train(resume_from_checkpoint=None if several else _last_checkpoint(checkpoints))
+    if several:
+        trained = gather(trained, empty)
+        if trained is None:
+            return None
     # accelerate left its autocast around `forward`, which must not be there when the model is scored
     for name in ("forward", "_original_forward"):
         vars(trained).pop(name, None)
@@ -117,15 +134,20 @@ class _Watch(TrainerCallback):
     """Reports the log and the steps, and asks for a checkpoint when the last one is old."""
 
     def __init__(
-        self, on_log: Callable[[list[dict[str, Any]]], None], on_step: Callable[[int, int], None]
+        self,
+        on_log: Callable[[list[dict[str, Any]]], None],
+        on_step: Callable[[int, int], None],
+        *,
+        saves: bool,
     ) -> None:
-        self.report, self.advance = on_log, on_step
+        self.report, self.advance, self.saves = on_log, on_step, saves
         self.saved_at = self.reported_at = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.advance(state.global_step, state.max_steps)
         if (
-            time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
+            self.saves
+            and time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
             and state.global_step < state.max_steps
         ):
             control.should_save = True
@@ -196,6 +218,7 @@ def _arguments(config: FineTuneConfig, folder: Path, examples: int) -> TrainingA
         seed=config.seed,
         bf16=on_gpu,
         use_cpu=not on_gpu,
+        ddp_backend=None if on_gpu or world() == 1 else "gloo",
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
         logging_steps=1,  # what _UntilLearned adds up, also after a resume

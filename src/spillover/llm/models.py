@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "SHORT_NAMES",
     "Quiet",
+    "blank",
     "cache_folder",
     "identity",
     "is_adapter",
@@ -92,28 +93,41 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.pad_token = pad
 
 
-def _load_model(folder: Path, dtype: Any) -> Any:
+def blank(folder: Path) -> Any:
+    """The model that a folder's configuration makes, without weights (on torch's meta device).
+
+    Raises ModelError if the configuration is broken, or names code that would have to be trusted.
+    """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with Quiet(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # whatever the readers of a broken or foreign configuration come to
+        raise ModelError(f"model folder {folder} cannot be loaded: {first_line(error)}") from error
+
+
+def _load_model(folder: Path, dtype: Any) -> Any:
+    from transformers import GenerationConfig
 
     tensors = open_tensors(weight_files(folder))
+    empty = blank(folder)
     try:
         with Quiet():
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            with torch.device("meta"):
-                blank = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
             generation = (folder / "generation_config.json").is_file()  # not used here, but saved again
             # Given the tensors and no folder, transformers cannot go and find other weights in it.
-            model, loading = type(blank).from_pretrained(
+            model, loading = type(empty).from_pretrained(
                 None,
-                config=blank.config,
+                config=empty.config,
                 state_dict=tensors,
                 generation_config=GenerationConfig.from_pretrained(folder) if generation else None,
                 dtype=dtype,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # so that they are in `loading`, and refused below
             )
-    except Exception as error:  # whatever the readers of a broken or foreign configuration come to
+    except Exception as error:  # whatever tensors of a foreign kind come to
         raise ModelError(f"model folder {folder} cannot be loaded: {first_line(error)}") from error
     refuse_misfit(model, loading, folder)
     model.name_or_path = model.config.name_or_path = str(folder)

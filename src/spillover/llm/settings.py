@@ -41,6 +41,9 @@ class FineTuneConfig:
     """Rank of LoRA adapters on all linear layers (PEFT); None tunes every parameter."""
     seed: int = 0
     """Seed of the order of the examples and of the adapters' start."""
+    processes: int = 1
+    """Processes of this machine over which the model is sharded, each with a GPU of its own if there are any;
+    a step stays the same step."""
 
     @property
     def rate(self) -> float:
@@ -65,3 +68,5 @@ class FineTuneConfig:
             Lora(rank=self.lora)
         if self.seed < 0:
             raise TrainingError(f"seed must not be negative, got {self.seed}")
+        if self.processes < 1:
+            raise TrainingError(f"processes must be at least 1, got {self.processes}")

@@ -9,16 +9,20 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.knowledge.prompts import Example
 from spillover.llm.encode import Unscorable, encode_pairs, end_token, left_padded
+from spillover.llm.processes import world
+from spillover.llm.sharding import mean_over_processes, of_all_rows, share
 
 IGNORED = -100
 """Label of a position that carries no loss."""
+
+_NOT_READ = ("answers", "relations", "tokens")  # what of a batch is no input of the model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,15 +54,24 @@ def encode_examples(tokenizer: Any, examples: Sequence[Example]) -> list[Row]:
 
 
 def collate(batch: Sequence[Row], pad: int) -> dict[str, Any]:
-    """Left-padded inputs (B, T), the `answers` (B, K) to predict at the last K positions, and `relations`.
+    """Left-padded inputs (B, T), the `answers` (B, K) to predict at the last K positions, and of the whole
+    batch the `relations` of its rows and how many `tokens` its answers have.
 
     The last answer token is only predicted, never read, so it is not fed in. (The key is not called
-    `labels` because the Trainer shifts and counts what it finds under that name.)
+    `labels` because the Trainer shifts and counts what it finds under that name.) On several processes B
+    are the rows of this one; one that has none is given a row without anything to predict.
     """
-    inputs = left_padded([row.prompt + row.answer[:-1] for row in batch], pad)
-    width = max(len(row.answer) for row in batch)
-    labels = torch.tensor([[IGNORED] * (width - len(row.answer)) + row.answer for row in batch])
-    return {**inputs, "answers": labels, "relations": [row.relation for row in batch]}
+    mine = share(batch)
+    rows = mine or batch[:1]
+    inputs = left_padded([row.prompt + row.answer[:-1] for row in rows], pad)
+    width = max(len(row.answer) for row in rows)
+    labels = torch.tensor([[IGNORED] * (width - len(row.answer)) + row.answer for row in rows])
+    return {
+        **inputs,
+        "answers": labels if mine else torch.full_like(labels, IGNORED),
+        "relations": [row.relation for row in batch],
+        "tokens": torch.tensor(sum(len(row.answer) for row in batch)),
+    }
 
 
 class AnswerTrainer(Trainer):
@@ -71,6 +84,8 @@ class AnswerTrainer(Trainer):
     def __init__(self, *, interventions: Sequence[Intervention] = (), **settings: Any) -> None:
         super().__init__(**settings)
         self.interventions = interventions
+        # transformers' word for a model that is sharded already: it is then trained as it is
+        self.is_distributed_loading_by_transformers = world() > 1
 
     def compute_loss(
         self,
@@ -81,21 +96,22 @@ class AnswerTrainer(Trainer):
     ) -> Any:
         """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V); interventions change it."""
         labels_BK, relations = inputs["answers"], inputs["relations"]
-        read = {name: tensor for name, tensor in inputs.items() if name not in ("answers", "relations")}
+        read = {name: tensor for name, tensor in inputs.items() if name not in _NOT_READ}
         outputs = model(**read, use_cache=False, logits_to_keep=labels_BK.shape[1])
         losses_BK = cross_entropy(
             outputs.logits.float().transpose(1, 2), labels_BK, ignore_index=IGNORED, reduction="none"
         )
-        loss = losses_BK.sum() / (labels_BK != IGNORED).sum()
+        loss = world() * losses_BK.sum() / inputs["tokens"]  # gradients are averaged over the processes
         for intervention in self.interventions:
             loss = intervention.loss(loss, model, inputs)
-        if not torch.isfinite(loss):
+        if not torch.isfinite(mean_over_processes(loss)):  # in all processes or in none
             raise TrainingError(
                 f"the loss is not finite at step {self.state.global_step + 1} (learning rate "
                 f"{self.args.learning_rate:g}); tune with a smaller --learning-rate"
             )
         self.losses: dict[str, list[float]] = {}
-        for relation, answer_loss in zip(relations, losses_BK.detach().sum(1).tolist(), strict=True):
+        losses_B = of_all_rows(losses_BK.detach().sum(1), len(relations))
+        for relation, answer_loss in zip(relations, losses_B.tolist(), strict=True):
             total, count = self.losses.get(relation, (0.0, 0))
             self.losses[relation] = [total + answer_loss, count + 1]
         return (loss, outputs) if return_outputs else loss
@@ -105,9 +121,28 @@ class AnswerTrainer(Trainer):
         row: Any = logs | {"losses": self.losses} if "loss" in logs else logs
         super().log(row, start_time)
 
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches in the order of the sampler; every process meets each one whole."""
+        if world() == 1:
+            return super().get_train_dataloader()
+        rows: Any = self.train_dataset
+        return _WholeBatches(
+            rows,
+            batch_size=self.args.train_batch_size,
+            sampler=self._get_train_sampler(),
+            collate_fn=self.data_collator,
+        )
+
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int]:
         lengths = [len(row) for row in self.train_dataset]  # pyright: ignore
         return LengthSorted(lengths, self.args.train_batch_size, self.args.seed)
+
+
+class _WholeBatches(DataLoader):
+    """Not shared out by accelerate, which would fill up a short batch with other examples."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.sampler.set_epoch(epoch)  # pyright: ignore[reportAttributeAccessIssue] - a LengthSorted
 
 
 class LengthSorted(Sampler[int]):
