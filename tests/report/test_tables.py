@@ -148,3 +148,39 @@ def test_runs_table_fits_80_columns():
     ):
         assert expected in text
     assert "manifest.json" in text
+
+
+def listed(**changes):
+    view = RunView(folder=Path("run"), manifest=manifest(**changes), status="complete")
+    return words(shown(runs_table([view])))
+
+
+def checks(*held, kind="expectation"):
+    return [{"kind": kind, "holds": one} for one in held]
+
+
+def test_a_reproduction_is_listed_with_how_many_checks_hold():
+    text = listed(
+        command="reproduce",
+        arguments={"name": "theorem-2", "seeds": 4},
+        results={"checks": checks(True, False, True) + checks(True, kind="question")},
+    )
+    assert "theorem-2 2 of 3 checks hold" in text
+    assert "1 of 1 questions: yes" in text
+    asked = listed(command="reproduce", arguments={"name": "softmax"}, results={"checks": checks(kind="")})
+    assert "checks hold" not in asked
+    assert "0 of 2 questions: yes" in listed(
+        command="reproduce",
+        arguments={"name": "softmax"},
+        results={"checks": checks(False, False, kind="question")},
+    )
+
+
+def test_a_run_of_the_lab_is_listed_with_what_it_trained():
+    arguments = {"groups": 20, "ov": ["factorized", "merged"], "d_h": [3, 128]}
+    text = listed(command="symbolic", arguments=arguments, results={"settings": []})
+    for expected in ("20 groups", "factorized", "3, 128", "merged"):
+        assert expected in text
+    assert "unfinished" not in text
+    merged = listed(command="symbolic", arguments=arguments | {"ov": ["merged"]}, results=None)
+    assert "128" not in merged
