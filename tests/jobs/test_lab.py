@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from spillover.jobs.lab import symbolic
 from spillover.runs.record import read_run
 from spillover.symbolic.measure import MEASURES
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "world": {"groups": 3, "noise": 1, "length": 4},
     "ov": ("factorized", "merged"),
     "d_h": (2, 4),
@@ -22,13 +23,18 @@ SMALL = {
 }
 
 
+def small(**changes: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = SMALL | changes
+    return symbolic(**arguments)
+
+
 def without_time(document):
     return {name: value for name, value in document.items() if name not in ("run", "seconds")}
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    document = symbolic(**SMALL)
+    document = small()
     assert document["run"] is None
     assert document["seconds"] > 0
     assert [(setting["ov"], setting["d_h"]) for setting in document["settings"]] == [
@@ -40,13 +46,13 @@ def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
 
 
 def test_a_model_named_twice_is_trained_once():
-    document = symbolic(**SMALL | {"ov": ("merged", "merged"), "d_h": (2, 3)})
+    document = small(ov=("merged", "merged"), d_h=(2, 3))
     assert [setting["ov"] for setting in document["settings"]] == ["merged"]
 
 
 def test_a_folder_is_a_run(tmp_path):
-    document = symbolic(**SMALL, out=tmp_path / "run")
-    assert without_time(document) == without_time(symbolic(**SMALL))
+    document = small(out=tmp_path / "run")
+    assert without_time(document) == without_time(small())
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         ".lock",
         "manifest.json",
@@ -65,55 +71,55 @@ def test_a_folder_is_a_run(tmp_path):
 
 
 def test_a_finished_one_is_only_read(tmp_path, monkeypatch):
-    first = symbolic(**SMALL, out=tmp_path)
+    first = small(out=tmp_path)
     monkeypatch.setattr(lab, "train", None)
-    assert symbolic(**SMALL, out=tmp_path) == first
+    assert small(out=tmp_path) == first
 
 
 def test_an_interrupted_one_goes_on(tmp_path, monkeypatch):
-    steps = SMALL | {"training": {"steps": 1100, "records": 11}}
+    long = {"steps": 1100, "records": 11}
 
     def interrupt(_, done, __):
         if done > 1000:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as stopped:
-        symbolic(**steps, out=tmp_path / "a", progress=interrupt)
+        small(training=long, out=tmp_path / "a", progress=interrupt)
     assert stopped.value.__notes__ == [f"the same command with --out {tmp_path / 'a'} goes on from there"]
     assert read_run(tmp_path / "a").status == "incomplete"
     calls = []
-    whole = symbolic(**steps, out=tmp_path / "a", progress=lambda *told: calls.append(told))
+    whole = small(training=long, out=tmp_path / "a", progress=lambda *told: calls.append(told))
     assert calls == [("training", 1100, 1100)]
-    unbroken = symbolic(**steps)
+    unbroken = small(training=long)
     assert without_time(whole) == without_time(unbroken)
 
 
 def test_another_experiment_is_refused_by_name(tmp_path):
-    symbolic(**SMALL, out=tmp_path)
+    small(out=tmp_path)
     with pytest.raises(RunError, match="argument 'steps' was 40, now 50; use another --out"):
-        symbolic(**SMALL | {"training": {"steps": 50, "records": 10}}, out=tmp_path)
+        small(training={"steps": 50, "records": 10}, out=tmp_path)
     with pytest.raises(RunError, match=r"the list of seeds was \[0, 1\], now \[0\]"):
-        symbolic(**SMALL | {"seeds": 1}, out=tmp_path)
+        small(seeds=1, out=tmp_path)
 
 
 def test_what_cannot_be_makes_no_folder(tmp_path):
     with pytest.raises(LabError, match="seeds must be a whole number of at least 1, got 0"):
-        symbolic(**SMALL | {"seeds": 0}, out=tmp_path / "run")
+        small(seeds=0, out=tmp_path / "run")
     with pytest.raises(LabError, match="groups must be a whole number of at least 2, got 1"):
-        symbolic(**SMALL | {"world": {"groups": 1}}, out=tmp_path / "run")
+        small(world={"groups": 1}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_diverges_has_failed(tmp_path):
     wild = {"rule": "gd", "learning_rate": 1e30, "weight_decay": 0}
     with pytest.raises(LabError, match="lower its learning rate"):
-        symbolic(**SMALL | {"optimizer": wild}, out=tmp_path)
+        small(optimizer=wild, out=tmp_path)
     view = read_run(tmp_path)
     assert view.status == "failed"
     assert "lower its learning rate" in (view.reason or "")
 
 
 def test_what_is_undefined_is_null(tmp_path):
-    everyone = SMALL | {"world": {"groups": 3, "subjects": 2, "bridges": 2, "noise": 1, "length": 4}}
-    document = symbolic(**everyone, out=tmp_path)
+    everyone = {"groups": 3, "subjects": 2, "bridges": 2, "noise": 1, "length": 4}
+    document = small(world=everyone, out=tmp_path)
     assert document["settings"][0]["held_out_loss"] == {"mean": None, "least": None, "most": None}

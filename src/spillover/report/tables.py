@@ -135,9 +135,8 @@ def _subject(manifest: Mapping[str, Any]) -> list[str]:
     if manifest.get("command") != "symbolic":
         return [str(arguments[name]) for name in ("name", "kb", "model") if arguments.get(name)]
     columns = ", ".join(map(str, arguments.get("d_h", [])))
-    return [f"{arguments.get('groups')} groups"] + [
-        f"factorized, d_h = {columns}" if ov == "factorized" else str(ov) for ov in arguments.get("ov", [])
-    ]
+    models = [f"{ov}\nd_h = {columns}" if ov == "factorized" else str(ov) for ov in arguments.get("ov", [])]
+    return [f"{arguments.get('groups')} groups", *models]
 
 
 def _headline(results: Mapping[str, Any]) -> list[str]:
@@ -149,7 +148,7 @@ def _headline(results: Mapping[str, Any]) -> list[str]:
     if checks:
         lines.append(f"{sum(checks)} of {len(checks)} checks hold")
     if questions:
-        lines.append(f"{sum(questions)} of {len(questions)} questions: yes")
+        lines.append(f"yes to {sum(questions)} of {len(questions)} questions")
     return lines
 
 
