@@ -148,3 +148,37 @@ def test_runs_table_fits_80_columns():
     ):
         assert expected in text
     assert "manifest.json" in text
+
+
+def listed(**changes):
+    view = RunView(folder=Path("run"), manifest=manifest(**changes), status="complete")
+    return words(shown(runs_table([view])))
+
+
+def checks(*held, kind="expectation"):
+    return [{"kind": kind, "holds": holds} for holds in held]
+
+
+def test_a_reproduction_is_listed_with_how_many_checks_hold():
+    text = listed(
+        command="reproduce",
+        arguments={"name": "theorem-2", "seeds": 4},
+        results={"checks": checks(True, False, True) + checks(True, kind="question")},
+    )
+    assert "theorem-2 2 of 3 checks hold" in text
+    assert "yes to 1 of 1 questions" in text
+    open_question = listed(
+        command="reproduce",
+        arguments={"name": "softmax"},
+        results={"checks": checks(False, True, kind="question")},
+    )
+    assert "softmax yes to 1 of 2 questions" in open_question
+    assert "checks hold" not in open_question
+
+
+def test_a_run_of_the_lab_is_listed_with_what_it_trained():
+    arguments = {"groups": 20, "ov": ["factorized", "merged"], "d_h": [3, 128]}
+    text = listed(command="symbolic", arguments=arguments, results={"settings": []})
+    assert "20 groups 11:00 factorized d_h = 3, 128 merged" in text
+    merged = listed(command="symbolic", arguments=arguments | {"ov": ["merged"]}, results=None)
+    assert "128" not in merged

@@ -10,9 +10,10 @@ from filelock import FileLock
 
 from spillover.errors import LabError, RunError
 from spillover.reproduce import FIGURES, load
-from spillover.reproduce import figure as figure_module
-from spillover.reproduce.figure import Check, run, spread
-from spillover.reproduce.save import FILES, reproduce, save, train_into
+from spillover.reproduce.figure import Check, spread
+from spillover.reproduce.save import FILES, reproduce, results_of, write_findings
+from spillover.runs import environment
+from spillover.runs.record import Run, read_run
 from spillover.symbolic.experiment import Experiment, Setting, Training
 from spillover.symbolic.model import Model
 from spillover.symbolic.task import Task
@@ -28,17 +29,16 @@ def table(folder):
 def test_every_reproduction_is_written_whole(name, tmp_path):
     figure, settings, histories = trained(name)
     findings = figure.findings(settings, histories)
-    done = figure_module.Reproduction(figure=figure, settings=settings, findings=findings, seconds=1.5)
-    result = save(done, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
-    assert result == json.loads((tmp_path / "result.json").read_text())
-    assert (result["name"], result["seeds"], result["seconds"]) == (name, list(range(settings.seeds)), 1.5)
-    assert result["settings"].keys() >= SMALL[name].keys()
-    assert {"torch", "numpy"} <= result["packages"].keys()
-    assert [check["verdict"] for check in result["checks"]] == [check.verdict for check in findings.checks]
+    results = results_of(figure, settings, findings)
+    with Run.start(tmp_path, command="reproduce", arguments={}, passed={}, seeds=[], hashes={}) as run:
+        write_findings(run, findings, results)
+    assert {path.name for path in tmp_path.iterdir()} == {*FILES, "manifest.json", ".lock"}
+    assert (results["name"], results["seeds"]) == (name, list(range(settings.seeds)))
+    assert results["settings"].keys() >= SMALL[name].keys()
+    assert [check["verdict"] for check in results["checks"]] == [check.verdict for check in findings.checks]
     page = (tmp_path / "chart.html").read_text()
     assert not re.findall(r"""(?:src|href)=["']?http""", page)
-    for text in (result["claim"], result["checks"][0]["statement"]):
+    for text in (results["claim"], results["checks"][0]["statement"]):
         assert text.replace("'", "&#39;") in page
     picture = (tmp_path / "chart.svg").read_text()
     assert 'aria-roledescription="' in picture
@@ -75,18 +75,61 @@ def tiny():
 def test_a_finished_folder_is_only_read(tiny, tmp_path):
     first = reproduce(tiny, tmp_path / "a")
     assert first["run"] == str(tmp_path / "a")
+    assert {"torch", "numpy"} <= first["packages"].keys()
+    view = read_run(tmp_path / "a")
+    assert (view.status, view.manifest["command"]) == ("complete", "reproduce")
+    assert view.manifest["arguments"] == {"name": "dynamics", "seeds": 1, "steps": 40}
+    assert view.results is not None
+    assert first.items() >= view.results.items()
+    assert view.results.keys() == {"name", "claim", "checks", "settings", "seeds", "seconds"}
     assert not (tmp_path / "a" / "state").exists()
     calls = []
     again = reproduce(tiny, tmp_path / "a", progress=lambda *told: calls.append(told))
     assert again == first
     assert not calls
     reproduce(tiny, tmp_path / "a", fresh=True, progress=lambda *told: calls.append(told))
+    assert calls[0] == ("dynamics", 0, 80)
     assert calls[-1] == ("dynamics", 80, 80)
     other = reproduce(tiny, tmp_path / "a", settings=Tiny(steps=20))
     assert other["settings"]["steps"] == 20
     (tmp_path / "a" / "table.csv").unlink()
     reproduce(tiny, tmp_path / "a", settings=Tiny(steps=20))
     assert (tmp_path / "a" / "table.csv").exists()
+
+
+def as_version_0_1(folder):
+    """Rewrite a finished reproduction as that version left it: result.json, written last, and no manifest."""
+    manifest = read_run(folder).manifest
+    made_with = {entry: manifest[entry] for entry in environment.ENTRIES}
+    result = {"format": 1, **manifest["results"], **made_with}
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "manifest.json").unlink()
+
+
+def test_a_folder_of_version_0_1_is_only_read(tiny, tmp_path):
+    first = reproduce(tiny, tmp_path / "a")
+    as_version_0_1(tmp_path / "a")
+    calls = []
+    assert reproduce(tiny, tmp_path / "a", progress=lambda *told: calls.append(told)) == first
+    assert not calls
+    assert not (tmp_path / "a" / "manifest.json").exists()
+    reproduce(tiny, tmp_path / "a", settings=Tiny(steps=20), progress=lambda *told: calls.append(told))
+    assert calls[-1] == ("dynamics", 40, 40)
+    assert not (tmp_path / "a" / "result.json").exists()
+    assert read_run(tmp_path / "a").manifest["arguments"]["steps"] == 20
+
+
+def test_one_that_version_0_1_left_unfinished_goes_on(tiny, tmp_path):
+    def interrupt(_, done, __):
+        if done > 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(tiny, tmp_path / "a", progress=interrupt)
+    (tmp_path / "a" / "manifest.json").unlink()
+    calls = []
+    reproduce(tiny, tmp_path / "a", progress=lambda *told: calls.append(told[1]))
+    assert calls[0] == 40
 
 
 def test_an_interrupted_one_goes_on(tiny, tmp_path):
@@ -96,11 +139,12 @@ def test_an_interrupted_one_goes_on(tiny, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         reproduce(tiny, tmp_path / "a", progress=interrupt)
-    assert not (tmp_path / "a" / "result.json").exists()
+    assert read_run(tmp_path / "a").status == "incomplete"
     assert list((tmp_path / "a" / "state").glob("*.safetensors"))
     calls = []
     whole = reproduce(tiny, tmp_path / "a", progress=lambda *told: calls.append(told[1]))
     assert calls[0] == 40  # the first experiment is not trained again
+    assert len(read_run(tmp_path / "a").manifest["resumed_at"]) == 1
     unbroken = reproduce(tiny, tmp_path / "b")
     assert whole["checks"] == unbroken["checks"]
     assert (tmp_path / "a" / "table.csv").read_bytes() == (tmp_path / "b" / "table.csv").read_bytes()
@@ -108,7 +152,7 @@ def test_an_interrupted_one_goes_on(tiny, tmp_path):
 
 def test_other_peoples_folders_are_left_alone(tiny, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(RunError, match=r"holds 'thesis.tex', which is not of such a run; give --out"):
+    with pytest.raises(RunError, match=r"holds 'thesis.tex' and no manifest.json; give --out"):
         reproduce(tiny, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(RunError, match="is a file"):
@@ -121,36 +165,24 @@ def test_other_peoples_folders_are_left_alone(tiny, tmp_path):
         reproduce(tiny, tmp_path / "busy")
 
 
-def test_settings_that_cannot_be():
+def test_an_audit_is_never_replaced(tiny, tmp_path):
+    with Run.start(tmp_path, command="audit", arguments={}, passed={}, seeds=[0], hashes={}) as run:
+        run.finish({"facts": 1}, 1)
+    for fresh in (False, True):
+        with pytest.raises(RunError, match="holds another run: the command was 'audit', now 'reproduce'"):
+            reproduce(tiny, tmp_path, fresh=fresh)
+    assert read_run(tmp_path).results == {"facts": 1}
+
+
+def test_settings_that_cannot_be(tmp_path):
     figure = load("bridges")
     with pytest.raises(LabError, match="seeds must be a whole number of at least 1, got 0"):
-        run(figure, replace(figure.settings(), seeds=0))
+        reproduce(figure, tmp_path / "run", settings=replace(figure.settings(), seeds=0))
     with pytest.raises(LabError, match="group 0 has 9 bridges and only 8 subjects"):
-        run(figure, replace(figure.settings(), bridges=(9,)))
+        reproduce(figure, tmp_path / "run", settings=replace(figure.settings(), bridges=(9,)))
+    assert not (tmp_path / "run").exists()
     with pytest.raises(LabError, match="no reproduction 'theorem-4'; it can be dynamics, rank-sweep"):
         load("theorem-4")
-
-
-def test_training_into_a_folder_keeps_its_numbers_and_goes_on(tiny, tmp_path):
-    experiment = tiny.experiments(Tiny())[0]
-    alone, _ = train_into(None, experiment)
-    kept, _ = train_into(tmp_path / "run", experiment)
-    assert np.array_equal(kept.weights[0], alone.weights[0])
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        ".lock",
-        "result.json",
-        "state.safetensors",
-        "table.csv",
-    ]
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert [one["ov"] for one in result["settings"]] == ["factorized", "merged"]
-    rows = table(tmp_path / "run")
-    assert len(rows) == 2 * 11
-    again, _ = train_into(tmp_path / "run", experiment)
-    assert np.array_equal(again.weights[0], kept.weights[0])
-    longer = replace(experiment, training=replace(experiment.training, steps=50))
-    with pytest.raises(LabError, match="state of another experiment"):
-        train_into(tmp_path / "run", longer)
 
 
 def test_words_for_numbers_and_verdicts():

@@ -45,7 +45,7 @@ def test_the_exact_gradient_is_that_of_the_loss_over_all_sequences(attention, mi
     noise_CN, share_C = noise_counts(TASK)
     weight_P = training_weights(TASK, mix)
     for place, setting in enumerate(trial.settings):
-        found = networks[place].pull(slope_SVGE[:, :, place])
+        found = networks[place].backward(slope_SVGE[:, :, place])
         for number, seed in enumerate(trial.training.seeds):
             _, plainly = plain(setting.model, TASK, seed)
             for triple in np.flatnonzero(weight_P):

@@ -64,7 +64,7 @@ def test_counts_give_the_logits_and_gradients_of_plain_attention(model):
         counts_SBV[..., :subjects].argmax(-1), counts_SBV[..., subjects:], label_B[None], len(TASK.inputs)
     )
     slope = rows_gradient(rows, 1 / len(label_B), table_SVE[:, :, None], softmax)
-    gradient = network.pull(slope[:, :, 0])
+    gradient = network.backward(slope[:, :, 0])
     torch.nn.functional.cross_entropy(wanted, label_B).backward()
     plain_gradient = plainly.reduced_gradient()
     assert gradient.keys() == plain_gradient.keys()

@@ -13,8 +13,6 @@ from spillover import __version__
 from spillover.cli import audits, foresight, lab
 from spillover.errors import SpilloverError
 
-_RESUMABLE = (["symbolic"], ["reproduce"])
-
 app = App(
     name="spillover",
     version=__version__,
@@ -50,8 +48,6 @@ def main() -> None:
         code = 0
     except KeyboardInterrupt as interrupt:
         hints = getattr(interrupt, "__notes__", [])  # a run's says where to go on
-        if sys.argv[1:2] in _RESUMABLE:
-            hints = ["the same command with --out DIR of this run goes on from there"]
         print("; ".join(["interrupted", *hints]), file=sys.stderr)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)

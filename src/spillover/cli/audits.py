@@ -36,7 +36,7 @@ def audit(
     model
         A short name, a hub id, a local folder or a .gguf file.
     seeds
-        One tune per seed; each draws its own bridges.
+        A list, with one tune per seed; each draws its own bridges.
     epochs
         Passes over the training examples; auto: until the training loss says that they are learned.
     learning_rate

@@ -62,7 +62,7 @@ def symbolic(
     attention
         Linear, or softmax.
     seeds
-        Runs of every model.
+        How many runs of every model: a count, where an audit takes a list.
     steps
         Updates of the weights.
     lr
@@ -74,13 +74,13 @@ def symbolic(
     device
         cpu or cuda.
     out
-        A folder for the numbers along the way and the weights; a run in it goes on where it was stopped.
+        The run folder, with the numbers along the way and the weights; an unfinished run in it goes on where
+        it was stopped.
     """
     with Bars() as bars:
-        from spillover.reproduce.save import train_into
-        from spillover.reproduce.summary import experiment, summary
+        from spillover.jobs.lab import symbolic as train_symbolic
 
-        runs = experiment(
+        document = train_symbolic(
             world={
                 "groups": groups,
                 "subjects": subjects,
@@ -97,16 +97,17 @@ def symbolic(
                 "learning_rate": lr,
                 "weight_decay": 0.03 if optimizer == "adamw" else 0.0,
             },
-            training={"seeds": seeds, "steps": steps, "gradient": gradient, "device": device},
+            seeds=seeds,
+            training={"steps": steps, "gradient": gradient, "device": device},
+            out=out,
+            progress=bars,
         )
-        history, seconds = train_into(out, runs, progress=bars)
-        document = {"run": str(out) if out else None, "seconds": seconds, **summary(history)}
     if json:
         print_json(document)
         return 0
-    from spillover.reproduce.tables import summary_table
+    from spillover.report.lab import lab_table
 
-    print_rich(summary_table(document))
+    print_rich(lab_table(document))
     return 0
 
 
@@ -126,7 +127,7 @@ def reproduce(
     name
         One of those that --list shows, or all.
     out
-        The folder for chart, table and result; runs/NAME if not given. With all: the folder of the folders.
+        The run folder, with chart and table; runs/NAME if not given. With all: the folder of the folders.
     fresh
         Train again what is finished or was stopped.
     list
@@ -138,18 +139,20 @@ def reproduce(
         return _list(FIGURES, json)
     if name is None:
         raise LabError(f"say what to reproduce: {', '.join(FIGURES)}, or all")
+    root = out or Path("runs")
     if name == "all":
-        folders = {one: (out or Path("runs")) / one for one in FIGURES}
+        folders = {figure: root / figure for figure in FIGURES}
     else:
         if name not in FIGURES:
             load(name)
-        folders = {name: out or Path("runs") / name}
+        folders = {name: out or root / name}
     documents = []
     with Bars() as bars:
         from spillover.reproduce.save import reproduce as reproduce_into
 
-        for one, folder in folders.items():
-            documents.append(reproduce_into(load(one), folder, fresh=fresh, progress=bars))
+        for figure, folder in folders.items():
+            again = root if name == "all" else folder
+            documents.append(reproduce_into(load(figure), folder, fresh=fresh, out=again, progress=bars))
     if json:
         print_json(documents if name == "all" else documents[0])
         return 0

@@ -83,7 +83,7 @@ _STATUSES = {
 def write_report(run_folders: Iterable[str | Path], out: str | Path) -> Path:
     """Write one report on one or more run folders to the file `out`, and return its path.
 
-    Raises RunError where a folder is no run or `out` cannot be written.
+    Raises RunError where a folder is no audit's run or `out` cannot be written.
     """
     page, out = render([read_run(folder) for folder in run_folders]), Path(out)
     try:
@@ -98,6 +98,10 @@ def render(views: Sequence[RunView]) -> str:
     """The page as text, one section per run."""
     if not views:
         raise RunError("a report needs at least one run folder; `spillover runs` lists them")
+    for view in views:
+        command = view.manifest.get("command", "audit")
+        if command != "audit":
+            raise RunError(f"{view.folder} is a run of `spillover {command}`; a report takes audits alone")
     environment = templates("spillover.report")
     environment.filters.update({function.__name__: function for function in _FILTERS})
     environment.filters["chart"] = chart_json

@@ -111,25 +111,45 @@ def _sentence(name: str, verdict: Verdict, colour: str) -> Text:
 
 
 def runs_table(views: Iterable[RunView]) -> Table:
-    """The runs of a folder, one row each, with every rule's first-choice share and chance."""
+    """The runs of a folder, one row each: of an audit every rule's first-choice share and chance, of a
+    reproduction how many of its checks hold, of the lab what was trained.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for name in ("run", "status", "started", "data, model", "found (chance)"):
         table.add_column(name, overflow="fold", min_width=18 if name.startswith("found") else 10)
     for view in views:
-        arguments = mapping(view.manifest.get("arguments"))
         results = mapping(view.manifest.get("results"))
         table.add_row(
             Text(view.folder.name),
             Text(view.status, style="green" if view.status == "complete" else "yellow"),
             Text(str(view.manifest.get("started") or "")[:16].replace("T", "\n")),
-            Text("\n".join(str(arguments[name]) for name in ("kb", "model") if arguments.get(name))),
-            Text(_headline(results) or view.reason or ""),
+            Text("\n".join(_subject(view.manifest))),
+            Text("\n".join(_headline(results)) or view.reason or ""),
         )
     return table
 
 
-def _headline(results: Mapping[str, Any]) -> str:
-    return "\n".join(f"{spoken(rule['implication'])} {_found(rule)}" for rule in results.get("rules", []))
+def _subject(manifest: Mapping[str, Any]) -> list[str]:
+    """What a run is about: an audit's data and model, a reproduction's name, the lab's world and models."""
+    arguments = mapping(manifest.get("arguments"))
+    if manifest.get("command") != "symbolic":
+        return [str(arguments[name]) for name in ("name", "kb", "model") if arguments.get(name)]
+    columns = ", ".join(map(str, arguments.get("d_h", [])))
+    models = [f"{ov}\nd_h = {columns}" if ov == "factorized" else str(ov) for ov in arguments.get("ov", [])]
+    return [f"{arguments.get('groups')} groups", *models]
+
+
+def _headline(results: Mapping[str, Any]) -> list[str]:
+    lines = [f"{spoken(rule['implication'])} {_found(rule)}" for rule in results.get("rules", [])]
+    checks, questions = (
+        [check["holds"] for check in results.get("checks", []) if (check["kind"] == "question") is asked]
+        for asked in (False, True)
+    )
+    if checks:
+        lines.append(f"{sum(checks)} of {len(checks)} checks hold")
+    if questions:
+        lines.append(f"yes to {sum(questions)} of {len(questions)} questions")
+    return lines
 
 
 def _found(rule: Mapping[str, Any]) -> str:

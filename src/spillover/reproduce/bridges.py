@@ -7,10 +7,11 @@ import altair as alt
 import numpy as np
 
 from spillover.report.charts import Chart
-from spillover.reproduce.figure import Check, Figure, Findings, along, spread
+from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.style import held_out_panels, legend, titled
 from spillover.symbolic.experiment import Experiment, Setting, Training
 from spillover.symbolic.model import Model
+from spillover.symbolic.summary import learning_curve
 from spillover.symbolic.task import Task
 from spillover.symbolic.train import History
 
@@ -20,7 +21,7 @@ _COLOURS = ("#c7ccd1", "#9cc8e3", "#5ba3d0", "#0072b2", "#004d7a", "#00283f")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class BridgesSettings:
     """The paper's 80 subjects in fewer groups, so that a group has more to share out."""
 
     seeds: int = 8
@@ -31,7 +32,7 @@ class Settings:
     """Of a group's subjects; with 0 the implication is never taught, which is the null."""
 
 
-def experiments(settings: Settings) -> list[Experiment]:
+def experiments(settings: BridgesSettings) -> list[Experiment]:
     """One for each number of bridges, both models side by side, else as the reference."""
     return [
         Experiment(
@@ -43,20 +44,20 @@ def experiments(settings: Settings) -> list[Experiment]:
     ]
 
 
-def findings(settings: Settings, histories: Sequence[History]) -> Findings:
+def findings(settings: BridgesSettings, histories: Sequence[History]) -> Findings:
     """Held-out losses for every number of bridges."""
     rows = [
         row
         for bridges, history in zip(settings.bridges, histories, strict=True)
         for place, model in enumerate(_MODELS)
-        for row in along(history, place, _NAMES, bridges=bridges, model=model)
+        for row in learning_curve(history, place, _NAMES, bridges=bridges, model=model)
     ]
     last_NGS = np.stack([history.measures.held_out_loss[-1] for history in histories])
     accuracy_NS = np.stack([history.measures.held_out_accuracy[-1, 0] for history in histories])
     taught = np.array(settings.bridges) > 0
     guess = float(np.log(settings.groups))
     means = last_NGS[taught, 0].mean(axis=1)
-    told = np.array(settings.bridges)[taught].tolist()
+    some_bridges = np.array(settings.bridges)[taught].tolist()
     # The bound is a symmetric start's; random starts are symmetric on average, so their mean has to keep it.
     checks = [
         Check(
@@ -64,14 +65,15 @@ def findings(settings: Settings, histories: Sequence[History]) -> Findings:
             holds=bool((accuracy_NS[taught] == 1).all()),
             measured="; ".join(
                 f"{few}: {spread(accuracy_S, 2)}"
-                for few, accuracy_S in zip(told, accuracy_NS[taught], strict=True)
+                for few, accuracy_S in zip(some_bridges, accuracy_NS[taught], strict=True)
             ),
         ),
         Check(
             statement="factorized: more bridges, less held-out loss at the end",
             holds=bool((np.diff(means) < 0).all()),
             measured="; ".join(
-                f"{few}: {spread(loss_S)}" for few, loss_S in zip(told, last_NGS[taught, 0], strict=True)
+                f"{few}: {spread(loss_S)}"
+                for few, loss_S in zip(some_bridges, last_NGS[taught, 0], strict=True)
             ),
         ),
         Check(
@@ -114,7 +116,7 @@ FIGURE = Figure(
     name="bridges",
     claim="Any number of bridges makes the factorized model answer the held-out implications; more of them "
     "do it sooner. No number helps the merged model.",
-    settings=Settings,
+    settings=BridgesSettings,
     experiments=experiments,
     findings=findings,
 )

@@ -7,9 +7,10 @@ import altair as alt
 import numpy as np
 
 from spillover.report.charts import Chart
-from spillover.reproduce.figure import Check, Figure, Findings, along, spread
+from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.style import NULL, SCALE, curves, data, legend, titled
 from spillover.symbolic.experiment import Experiment, reference
+from spillover.symbolic.summary import learning_curve
 from spillover.symbolic.train import History
 
 _NAMES = ("train_loss", "held_out_loss", "held_out_accuracy")
@@ -17,7 +18,7 @@ _SMALL = 0.1  # nats: the right answer has a probability above 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class DynamicsSettings:
     """The reference experiment; the exact gradient costs ten times a sampled one, so it has its own size."""
 
     seeds: int = 8
@@ -27,7 +28,7 @@ class Settings:
     d_h: int = 128
 
 
-def experiments(settings: Settings) -> list[Experiment]:
+def experiments(settings: DynamicsSettings) -> list[Experiment]:
     """Both models on sampled batches, and the merged one on the exact gradient."""
     sampled = reference(
         ov=("factorized", "merged"), d_h=settings.d_h, seeds=settings.seeds, steps=settings.steps
@@ -36,13 +37,13 @@ def experiments(settings: Settings) -> list[Experiment]:
     return [sampled, replace(exact, training=replace(exact.training, gradient="exact", records=25))]
 
 
-def findings(settings: Settings, histories: Sequence[History]) -> Findings:
+def findings(settings: DynamicsSettings, histories: Sequence[History]) -> Findings:
     """Held-out losses and accuracies, last and along the way."""
     sampled, exact = histories
     rows = [
-        *along(sampled, 0, _NAMES, model="factorized", gradient="sampled"),
-        *along(sampled, 1, _NAMES, model="merged", gradient="sampled"),
-        *along(exact, 0, _NAMES, model="merged", gradient="exact"),
+        *learning_curve(sampled, 0, _NAMES, model="factorized", gradient="sampled"),
+        *learning_curve(sampled, 1, _NAMES, model="merged", gradient="sampled"),
+        *learning_curve(exact, 0, _NAMES, model="merged", gradient="exact"),
     ]
     loss_KS, accuracy_S = (
         sampled.measures.held_out_loss[:, 0],
@@ -124,7 +125,7 @@ FIGURE = Figure(
     name="dynamics",
     claim="Trained on the same facts and the bridges' implications, the factorized model answers the "
     "held-out implications; the merged one learns its training set as well and never does.",
-    settings=Settings,
+    settings=DynamicsSettings,
     experiments=experiments,
     findings=findings,
 )

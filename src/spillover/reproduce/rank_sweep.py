@@ -7,17 +7,18 @@ import altair as alt
 import numpy as np
 
 from spillover.report.charts import Chart
-from spillover.reproduce.figure import Check, Figure, Findings, along, over_seeds, spread
+from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.style import data, log_scale, span, titled
 from spillover.runs.stats import mean_interval
 from spillover.symbolic.experiment import Experiment, reference
+from spillover.symbolic.summary import learning_curve, mean_least_most
 from spillover.symbolic.train import History
 
 _NAMES = ("train_accuracy", "held_out_loss", "held_out_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class RankSweepSettings:
     """The reference experiment for every rank."""
 
     seeds: int = 8
@@ -26,17 +27,19 @@ class Settings:
     ranks: tuple[int, ...] = (3, 4, 8, 16, 32, 64, 128)
 
 
-def experiments(settings: Settings) -> list[Experiment]:
+def experiments(settings: RankSweepSettings) -> list[Experiment]:
     """All ranks side by side."""
     return [reference(d_h=settings.ranks, seeds=settings.seeds, steps=settings.steps)]
 
 
-def findings(settings: Settings, histories: Sequence[History]) -> Findings:
+def findings(settings: RankSweepSettings, histories: Sequence[History]) -> Findings:
     """Held-out accuracy of every rank and seed at the end."""
     (history,) = histories
     accuracy_GS = history.measures.held_out_accuracy[-1]
     rows = [
-        row for place, rank in enumerate(settings.ranks) for row in along(history, place, _NAMES, d_h=rank)
+        row
+        for place, rank in enumerate(settings.ranks)
+        for row in learning_curve(history, place, _NAMES, d_h=rank)
     ]
     checks = [_check(rank, accuracy_S) for rank, accuracy_S in zip(settings.ranks, accuracy_GS, strict=True)]
     if 3 in settings.ranks and 4 in settings.ranks:
@@ -69,7 +72,7 @@ def _check(rank: int, accuracy_S: np.ndarray) -> Check:
     )
 
 
-def _chart(settings: Settings, history: History) -> Chart:
+def _chart(settings: RankSweepSettings, history: History) -> Chart:
     titles = {"accuracy": "held-out accuracy", "loss": "held-out loss (nats, log scale)"}
     panels = []
     for name, title in titles.items():
@@ -80,7 +83,7 @@ def _chart(settings: Settings, history: History) -> Chart:
             for seed, value in enumerate(values_S)
         ]
         means = [
-            {"d_h": rank, **over_seeds(values_S, name)}
+            {"d_h": rank, **mean_least_most(values_S, name)}
             for rank, values_S in zip(settings.ranks, values_GS, strict=True)
         ]
         x = alt.X("d_h:O", title="d_h, columns of W_O and W_V", axis=alt.Axis(labelAngle=0))
@@ -105,7 +108,7 @@ def _chart(settings: Settings, history: History) -> Chart:
 FIGURE = Figure(
     name="rank-sweep",
     claim="The factorized model answers the held-out implications from d_h = 4 on; d_h = 3 is too few.",
-    settings=Settings,
+    settings=RankSweepSettings,
     experiments=experiments,
     findings=findings,
 )

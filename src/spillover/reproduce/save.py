@@ -1,16 +1,12 @@
-"""A reproduction on disk: chart.html, chart.svg, chart.pdf, table.csv, and result.json, written last.
+"""A reproduction as a run: chart.html, chart.svg, chart.pdf, table.csv, and what holds in the manifest.
 
-A folder whose result.json has the same settings is finished. While training goes on it holds the state of
-each experiment under state/, so that what was cut off goes on.
+While it trains, the state of each experiment lies under state/, so that what was cut off goes on.
 """
 
-import csv
-import io
-import math
+import shlex
 import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +14,19 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
-from spillover.errors import RunError
+from spillover.report.charts import Chart
 from spillover.report.page import chart_json, drawing_script, policy_of, templates
-from spillover.reproduce.figure import Figure, Reproduction, Row, along, run
-from spillover.reproduce.summary import summary
-from spillover.runs import environment, files
-from spillover.runs.lock import foreign, lock
-from spillover.runs.progress import Progress
-from spillover.symbolic.experiment import Experiment
-from spillover.symbolic.measure import MEASURES
-from spillover.symbolic.train import History, train
+from spillover.reproduce.figure import Figure, Findings, train_all
+from spillover.runs import environment
+from spillover.runs.files import jsonable
+from spillover.runs.progress import Progress, silent
+from spillover.runs.record import Run
+from spillover.runs.views import RESULT_0_1
 
-FORMAT = 1
-"""Version of result.json; a folder with another one is run again."""
+FILES = ("chart.html", "chart.svg", "chart.pdf", "table.csv")
+"""What a finished folder holds beside its manifest."""
 
-FILES = ("chart.html", "chart.svg", "chart.pdf", "table.csv", "result.json")
-"""What a finished folder holds, the last written last."""
-
-_STATES, _STATE = "state", "state.safetensors"
+_STATES = "state"
 
 
 def reproduce(
@@ -44,64 +35,56 @@ def reproduce(
     *,
     settings: Any = None,
     fresh: bool = False,
-    progress: Progress | None = None,
+    out: Path | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Run a figure into a folder and return its result.json, with the folder as `run`.
+    """Run a figure into a folder and return the document of `spillover reproduce --json`.
 
     A finished folder with the same settings is only read, an unfinished one gone on with, one of other
-    settings run again; `fresh` runs everything again. Raises `RunError` for a folder that holds anything
-    else, is being written, or cannot be, and `LabError` for settings that cannot be.
+    settings run again; `fresh` runs everything again. `out` is the --out to name on an interrupt, if it is
+    not the folder. Raises `RunError` for a folder that holds anything else, is being written, or cannot be,
+    and `LabError` for settings that cannot be.
     """
+    passed = {} if settings is None else asdict(settings)
     settings = figure.settings() if settings is None else settings
-    with _claimed(folder, {*FILES, _STATES}):
-        done = None if fresh else _finished(folder, figure, settings)
-        if done is None:
-            states = folder / _STATES
+    experiments = figure.plan(settings)
+    start = partial(
+        Run.start,
+        folder,
+        command="reproduce",
+        arguments={"name": figure.name, **asdict(settings)},
+        passed={"name": figure.name, **passed},
+        seeds=list(range(settings.seeds)),
+        hashes={},
+        known={*FILES, _STATES, RESULT_0_1},
+        hint=f"the same command{' without --fresh' if fresh else ''} with --out "
+        f"{shlex.quote(str(out or folder))} goes on from there",
+    )
+    run = start(replace="any" if fresh else "other")
+    if run.complete and not all(run.path(name).is_file() for name in FILES):
+        run = start(replace="any")
+    with run:
+        if not run.complete:
+            states = run.path(_STATES)
             if fresh:
                 shutil.rmtree(states, ignore_errors=True)
             states.mkdir(exist_ok=True)
-            done = save(run(figure, settings, states=states, progress=progress), folder)
+            run.path(RESULT_0_1).unlink(missing_ok=True)  # it would tell of other settings
+            histories = train_all(experiments, stage=figure.name, states=states, progress=progress)
+            findings = figure.findings(settings, histories)
+            results = results_of(figure, settings, findings)
+            write_findings(run, findings, results)
+            seconds = run.seconds
+            run.finish(results | {"seconds": seconds}, seconds)
             shutil.rmtree(states)
-    return {"run": str(folder), **done}
+    made_with = {entry: run.manifest[entry] for entry in environment.ENTRIES}
+    return {"run": str(folder), **run.manifest["results"], **made_with}
 
 
-def train_into(
-    folder: Path | None, experiment: Experiment, *, progress: Progress | None = None
-) -> tuple[History, float]:
-    """Train an experiment, and with a folder keep its state, its numbers along the way and at the end.
-
-    Returns the history and the seconds it took. A folder that holds this experiment goes on where it was
-    stopped; raises `RunError` or `LabError` for one that holds anything else.
-    """
-    started = time.perf_counter()
-
-    def tell(done: int, steps: int) -> None:
-        if progress:
-            progress("training", done, steps)
-
-    if folder is None:
-        return train(experiment, progress=tell), time.perf_counter() - started
-    with _claimed(folder, {_STATE, "table.csv", "result.json"}):
-        history = train(experiment, checkpoint=folder / _STATE, progress=tell)
-        seconds = time.perf_counter() - started
-        rows = [
-            row
-            for place, setting in enumerate(experiment.settings)
-            for row in along(history, place, MEASURES, ov=setting.model.ov, d_h=setting.model.d_h)
-        ]
-        files.write_text(folder / "table.csv", _csv(rows))
-        files.write_json(
-            folder / "result.json", {**summary(history), "seconds": seconds, **environment.describe()}
-        )
-    return history, seconds
-
-
-def save(reproduction: Reproduction, folder: Path) -> dict[str, Any]:
-    """Write the five files of a reproduction, each in one piece, and return what result.json holds."""
-    figure, findings = reproduction.figure, reproduction.findings
-    result = files.jsonable(
+def results_of(figure: Figure, settings: Any, findings: Findings) -> dict[str, Any]:
+    """What was claimed, what holds, and with which settings; plain JSON types."""
+    return jsonable(
         {
-            "format": FORMAT,
             "name": figure.name,
             "claim": figure.claim,
             "checks": [
@@ -114,76 +97,29 @@ def save(reproduction: Reproduction, folder: Path) -> dict[str, Any]:
                 }
                 for check in findings.checks
             ],
-            "settings": reproduction.settings,
-            "seeds": reproduction.seeds,
-            "seconds": reproduction.seconds,
-            **environment.describe(),
+            "settings": settings,
+            "seeds": list(range(settings.seeds)),
         }
     )
+
+
+def write_findings(run: Run, findings: Findings, results: dict[str, Any]) -> None:
+    """Write the chart, as page and as pictures, and the table, each in one piece."""
     chart = findings.draw()
-    spec = files.jsonable(chart.to_dict())
+    spec = jsonable(chart.to_dict())
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    (folder / FILES[-1]).unlink(missing_ok=True)  # of other settings: the charts are about to change
-    files.write_text(folder / "chart.html", _page(chart, result))
-    files.write_text(folder / "chart.svg", vl_convert.vegalite_to_svg(spec, vl_version=version))
-    with files.atomic(folder / "chart.pdf") as file:
-        file.write(vl_convert.vegalite_to_pdf(spec, vl_version=version))
-    files.write_text(folder / "table.csv", _csv(findings.rows))
-    files.write_json(folder / FILES[-1], result)
-    return result
+    run.write_text("chart.html", _page(chart, results))
+    run.write_text("chart.svg", vl_convert.vegalite_to_svg(spec, vl_version=version))
+    run.write_bytes("chart.pdf", vl_convert.vegalite_to_pdf(spec, vl_version=version))
+    run.write_csv("table.csv", findings.rows)
 
 
-def _page(chart: Any, result: dict[str, Any]) -> str:
+def _page(chart: Chart, results: dict[str, Any]) -> str:
     template = templates("spillover.reproduce").get_template("page.html.j2")
     script = drawing_script()
     return template.render(
-        **{name: result[name] for name in ("name", "claim", "checks", "settings")},
+        **{name: results[name] for name in ("name", "claim", "checks", "settings")},
         chart=chart_json(chart),
         script=Markup(script),  # noqa: S704 - our own code, nothing from the data
         policy=policy_of(script),
     )
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    """Rows as CSV; an empty cell where undefined."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {
-                name: "" if isinstance(value, float) and math.isnan(value) else value
-                for name, value in row.items()
-            }
-        )
-    return text.getvalue()
-
-
-def _finished(folder: Path, figure: Figure, settings: Any) -> dict[str, Any] | None:
-    """The result of an earlier call with the same settings whose files are all there."""
-    if not all((folder / name).is_file() for name in FILES):
-        return None
-    try:
-        result = files.read_json(folder / FILES[-1])
-    except RunError:
-        return None
-    same = {"format": FORMAT, "name": figure.name, "settings": files.jsonable(settings)}
-    fits = isinstance(result, dict) and all(result.get(name) == value for name, value in same.items())
-    return result if fits else None
-
-
-@contextmanager
-def _claimed(folder: Path, known: set[str]) -> Iterator[None]:
-    """The folder, made and locked; raises `RunError` where it holds anything but the known names."""
-    others = foreign(folder, known)
-    if others:
-        raise RunError(
-            f"{folder} holds {others[0]!r}, which is not of such a run; give --out a new or empty folder"
-        )
-    held = lock(folder)
-    try:
-        for leftover in folder.glob(files.TEMPORARY):
-            leftover.unlink(missing_ok=True)
-        yield
-    finally:
-        held.release()

@@ -7,9 +7,10 @@ import altair as alt
 import numpy as np
 
 from spillover.report.charts import Chart
-from spillover.reproduce.figure import Check, Figure, Findings, along, spread
+from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.style import held_out_panels, legend, titled
 from spillover.symbolic.experiment import Experiment, reference
+from spillover.symbolic.summary import learning_curve
 from spillover.symbolic.train import History
 
 _NAMES = ("train_loss", "train_accuracy", "held_out_loss", "held_out_accuracy")
@@ -18,7 +19,7 @@ _COLOURS = ("#004d7a", "#5ba3d0", "#009e73", "#d55e00")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SoftmaxSettings:
     """The reference experiment with either attention, everything else alike."""
 
     seeds: int = 8
@@ -27,30 +28,32 @@ class Settings:
     """d_h of the factorized models; the merged one is the last."""
 
 
-def experiments(settings: Settings) -> list[Experiment]:
+def experiments(settings: SoftmaxSettings) -> list[Experiment]:
     """Linear, then softmax attention; the factorized ranks and the merged model side by side."""
     linear = reference(
         ov=("factorized", "merged"), d_h=settings.ranks, seeds=settings.seeds, steps=settings.steps
     )
-    softmax = tuple(replace(one, model=replace(one.model, attention="softmax")) for one in linear.settings)
+    softmax = tuple(
+        replace(setting, model=replace(setting.model, attention="softmax")) for setting in linear.settings
+    )
     return [linear, replace(linear, settings=softmax)]
 
 
-def findings(settings: Settings, histories: Sequence[History]) -> Findings:
+def findings(settings: SoftmaxSettings, histories: Sequence[History]) -> Findings:
     """The same numbers for both attentions."""
     names = [*(f"d_h = {rank}" for rank in settings.ranks), "merged"]
     rows = [
         row
         for attention, history in zip(_ATTENTIONS, histories, strict=True)
         for place, name in enumerate(names)
-        for row in along(history, place, _NAMES, attention=attention, model=name)
+        for row in learning_curve(history, place, _NAMES, attention=attention, model=name)
     ]
     linear, softmax = (history.measures for history in histories)
     guess = float(np.log(histories[0].experiment.task.groups))
     checks = []
     for place, rank in enumerate(settings.ranks):
-        accuracy_S, linear_S = (one.held_out_accuracy[-1, place] for one in (softmax, linear))
-        loss_S, linear_loss_S = (one.held_out_loss[-1, place] for one in (softmax, linear))
+        accuracy_S, linear_S = (measures.held_out_accuracy[-1, place] for measures in (softmax, linear))
+        loss_S, linear_loss_S = (measures.held_out_loss[-1, place] for measures in (softmax, linear))
         few = rank <= 3
         checks.append(
             Check(
@@ -100,7 +103,7 @@ def _chart(rows: list[dict], names: list[str], guess: float) -> Chart:
 FIGURE = Figure(
     name="softmax",
     claim="The theorems are about linear attention. Open question: is it the same with softmax attention?",
-    settings=Settings,
+    settings=SoftmaxSettings,
     experiments=experiments,
     findings=findings,
 )

@@ -73,7 +73,7 @@ def curves(
     y_domain: Sequence[float] | None = None,
     log: bool = False,
 ) -> alt.LayerChart | alt.FacetChart:
-    """Means as lines, least to most over the seeds as bands; the fields of `over_seeds`.
+    """Means as lines, least to most over the seeds as bands; the fields of `mean_least_most`.
 
     `y_domain` makes panels alike.
     """
@@ -135,4 +135,4 @@ def held_out_panels(
         )
         return alt.layer(lines, guessing).properties(width=310, height=280, title=title)
 
-    return alt.hconcat(*(panel(*one) for one in titles.items()), spacing=30)
+    return alt.hconcat(*(panel(value, title) for value, title in titles.items()), spacing=30)

@@ -1,4 +1,4 @@
-"""Tables for the terminal, from documents of plain JSON types, in 80 columns."""
+"""What a reproduction prints: a table for the terminal, in 80 columns."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,20 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_COLUMNS = {
-    "train\nloss": "train_loss",
-    "accu-\nracy": "train_accuracy",
-    "held-out\nloss": "held_out_loss",
-    "accu-\nracy ": "held_out_accuracy",
-    "train\nmargin": "train_margin",
-    "held-out\nmargin": "held_out_margin",
-    "nuclear\nnorm": "nuclear",
-    "eff.\nrank": "effective_rank",
-}
-
 
 def checks_table(document: Mapping[str, Any]) -> RenderableType:
-    """A result.json: what holds, with what was measured below each statement."""
+    """A reproduction's document: what holds, with what was measured below each statement."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
     table.add_column("verdict", min_width=13)
     table.add_column("statement", overflow="fold")
@@ -30,51 +19,7 @@ def checks_table(document: Mapping[str, Any]) -> RenderableType:
         style = "bold" if question else "bold green" if check["holds"] else "bold red"
         text = Text.assemble(check["statement"], "\n", (check["measured"], "dim"))
         table.add_row(Text(check["verdict"], style=style), text)
-    where = (
-        f"{document['seconds']:.0f} s; chart.html, .svg, .pdf, table.csv and result.json in {document['run']}"
-    )
+    where = f"{document['seconds']:.0f} s; chart.html, .svg, .pdf and table.csv in {document['run']}"
     return Group(
         Text(document["name"], style="bold"), Text(document["claim"]), table, Text(where, style="dim"), Text()
     )
-
-
-def summary_table(document: Mapping[str, Any]) -> RenderableType:
-    """The document of `spillover symbolic`: a row for each setting, the spread below each mean."""
-    many = len(document["seeds"]) > 1
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("")
-    for heading in _COLUMNS:
-        table.add_column(heading.strip(), justify="right", no_wrap=True)
-    for setting in document["settings"]:
-        name = setting["ov"] if setting["d_h"] is None else f"{setting['ov']}\nd_h = {setting['d_h']}"
-        cells = [
-            Text.assemble(
-                (_number(setting[measure]["mean"]), "bold"),
-                (f"\n{_number(setting[measure]['least'])}\n{_number(setting[measure]['most'])}", "dim")
-                if many
-                else "",
-            )
-            for measure in _COLUMNS.values()
-        ]
-        table.add_row(Text(name), *cells, end_section=True)
-    seeds = f"mean, least and most of {len(document['seeds'])} seeds" if many else "1 seed"
-    about = (
-        f"{document['settings'][0]['attention'].capitalize()} attention, {document['gradient']} gradient, "
-        f"{document['step']:,} steps, {document['seconds']:.1f} s; {seeds}."
-    )
-    legend = (
-        f"Losses in nats; a guess among the implication's {document['task']['groups']} answers costs "
-        f"{document['guess']:.3f}. A margin is the smallest of all triples. Held-out: implications of "
-        "subjects that were told the fact alone."
-    )
-    kept = [Text(f"Kept in {document['run']}", style="dim")] if document["run"] else []
-    return Group(Text(about), table, Text(legend, style="dim"), *kept)
-
-
-def _number(value: float | None) -> str:
-    """Three digits that count; a dash where undefined."""
-    if value is None:
-        return "–"  # noqa: RUF001 - the report's mark for what is undefined
-    if value == 0 or 0.001 <= abs(value) < 1000:
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return f"{value:.0e}" if abs(value) < 1 else f"{value:.0f}" if abs(value) < 1e6 else f"{value:.1e}"

@@ -7,10 +7,11 @@ import altair as alt
 import numpy as np
 
 from spillover.report.charts import Chart
-from spillover.reproduce.figure import Check, Figure, Findings, over_seeds, spread
+from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.late import NORMS, late_phase, optimum, world
 from spillover.reproduce.style import NULL, curves, data, legend, titled
 from spillover.symbolic.experiment import Experiment
+from spillover.symbolic.summary import mean_least_most
 from spillover.symbolic.train import History
 
 _WITHIN = {"factorized": 0.05, "merged": 0.02}
@@ -20,7 +21,7 @@ _NAMES = {"factorized": "factorized: nuclear norm", "merged": "merged: Frobenius
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Theorem1Settings:
     """Small worlds, trained into their late phase."""
 
     seeds: int = 4
@@ -36,14 +37,14 @@ class Settings:
     """Groups, bridges and held-out subjects of a group, or of each group."""
 
 
-def experiments(settings: Settings) -> list[Experiment]:
+def experiments(settings: Theorem1Settings) -> list[Experiment]:
     """One for each world."""
     return [
         late_phase(world(*sizes), seeds=settings.seeds, steps=settings.steps) for sizes in settings.worlds
     ]
 
 
-def findings(settings: Settings, histories: Sequence[History]) -> Findings:
+def findings(settings: Theorem1Settings, histories: Sequence[History]) -> Findings:
     """The norm over the smallest training margin, relative to the certified optimum, along the steps."""
     rows, last = [], {ov: [] for ov in NORMS}
     lowest = np.inf
@@ -60,7 +61,7 @@ def findings(settings: Settings, histories: Sequence[History]) -> Findings:
                         "model": ov,
                         "norm": norm,
                         "step": step,
-                        **over_seeds(ratio_S, "ratio"),
+                        **mean_least_most(ratio_S, "ratio"),
                         "optimum": best.norm,
                         "lower_bound": best.lower_bound,
                     }
@@ -93,7 +94,7 @@ def _named(sizes: tuple) -> str:
     return f"{groups} unequal groups"
 
 
-def _chart(rows: list[dict], settings: Settings) -> Chart:
+def _chart(rows: list[dict], settings: Theorem1Settings) -> Chart:
     seen = [{**row, "panel": _NAMES[row["model"]]} for row in rows if np.isfinite(row["ratio_most"])]
     names = list(dict.fromkeys(_named(sizes) for sizes in settings.worlds))
     palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"]
@@ -119,8 +120,8 @@ def _chart(rows: list[dict], settings: Settings) -> Chart:
         limit = (
             alt.Chart(data([{"y": 1 + _WITHIN[ov]}])).mark_rule(color=NULL, strokeDash=[5, 4]).encode(y="y:Q")
         )
-        one = alt.Chart(data([{"y": 1}])).mark_rule(color=NULL).encode(y="y:Q")
-        panels.append(alt.layer(one, limit, lines).properties(width=310, height=270, title=title))
+        optimal = alt.Chart(data([{"y": 1}])).mark_rule(color=NULL).encode(y="y:Q")
+        panels.append(alt.layer(optimal, limit, lines).properties(width=310, height=270, title=title))
     return titled(
         alt.hconcat(*panels, spacing=30),
         "Norm of the trained direction against the least norm",
@@ -132,7 +133,7 @@ FIGURE = Figure(
     name="theorem-1",
     claim="With the attention fixed, the factorized model converges in direction to the least nuclear norm "
     "that keeps every training margin, the merged model to the least Frobenius norm.",
-    settings=Settings,
+    settings=Theorem1Settings,
     experiments=experiments,
     findings=findings,
 )

@@ -9,10 +9,11 @@ import numpy as np
 
 from spillover.margin.closed_form import balanced
 from spillover.report.charts import Chart
-from spillover.reproduce.figure import Check, Figure, Findings, over_seeds, spread
+from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.late import NORMS, late_phase, optimum, world
 from spillover.reproduce.style import INK, data, titled
 from spillover.symbolic.experiment import Experiment
+from spillover.symbolic.summary import mean_least_most
 from spillover.symbolic.train import History
 
 _WITHIN = {"factorized": 0.05, "merged": 0.02}
@@ -21,7 +22,7 @@ _SOLVED = 0.01  # of a margin: a relative gap of 1e-6 leaves an error of about i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Theorem2Settings:
     """Balanced worlds with every pair of sizes, trained into their late phase."""
 
     seeds: int = 4
@@ -36,7 +37,7 @@ class Settings:
         return [(few, other) for few in self.bridges for other in self.held_out]
 
 
-def experiments(settings: Settings) -> list[Experiment]:
+def experiments(settings: Theorem2Settings) -> list[Experiment]:
     """One for each pair."""
     return [
         late_phase(world(settings.groups, *pair), seeds=settings.seeds, steps=settings.steps)
@@ -44,7 +45,7 @@ def experiments(settings: Settings) -> list[Experiment]:
     ]
 
 
-def findings(settings: Settings, histories: Sequence[History]) -> Findings:
+def findings(settings: Theorem2Settings, histories: Sequence[History]) -> Findings:
     """Held-out margins over training margins: trained, certified, in closed form, and the bound."""
     rows = []
     for (m_train, m_test), history in zip(settings.pairs, histories, strict=True):
@@ -59,7 +60,7 @@ def findings(settings: Settings, histories: Sequence[History]) -> Findings:
                     "m_train": m_train,
                     "m_test": m_test,
                     "model": ov,
-                    **over_seeds(share_GS[place], "trained"),
+                    **mean_least_most(share_GS[place], "trained"),
                     "certified": best.held_out_margin,
                     "closed_form": balanced(settings.groups, m_train, m_test, norm).held_out_margin,
                     "bound": min(sqrt(m_train / m_test), 1.0) if norm == "nuclear" else 0.0,
@@ -68,7 +69,7 @@ def findings(settings: Settings, histories: Sequence[History]) -> Findings:
     return Findings(rows=rows, draw=lambda: _chart(rows), checks=_checks(rows, settings))
 
 
-def _checks(rows: list[dict], settings: Settings) -> list[Check]:
+def _checks(rows: list[dict], settings: Theorem2Settings) -> list[Check]:
     def column(model: str, name: str) -> np.ndarray:
         return np.array([row[name] for row in rows if row["model"] == model])
 
@@ -175,7 +176,7 @@ FIGURE = Figure(
     claim="With m_train bridges and m_test held-out subjects in every group, the least nuclear norm gives "
     "every held-out implication a margin of at least min{√(m_train/m_test), 1}, the least Frobenius norm "
     "exactly 0.",
-    settings=Settings,
+    settings=Theorem2Settings,
     experiments=experiments,
     findings=findings,
 )

@@ -7,10 +7,11 @@ import altair as alt
 import numpy as np
 
 from spillover.report.charts import Chart
-from spillover.reproduce.figure import Check, Figure, Findings, along, spread
+from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.style import NULL, curves, data, legend, titled
 from spillover.symbolic.experiment import Experiment, Optimizer, Setting, Training
 from spillover.symbolic.model import Model
+from spillover.symbolic.summary import learning_curve
 from spillover.symbolic.task import Task
 from spillover.symbolic.train import History
 
@@ -21,7 +22,7 @@ _ROUNDING = 1e-6  # probabilities of the noise counts are summed in float32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Theorem3Settings:
     """The reference world, and small ones for longer. Nothing is random: one run tells all."""
 
     seeds: int = 1
@@ -41,7 +42,7 @@ def _worlds() -> dict[str, Task]:
     }
 
 
-def experiments(settings: Settings) -> list[Experiment]:
+def experiments(settings: Theorem3Settings) -> list[Experiment]:
     """The reference world with AdamW from the first start; small worlds with every start and rule."""
 
     def model(start: float) -> Model:
@@ -65,7 +66,7 @@ def experiments(settings: Settings) -> list[Experiment]:
     return [large, *(Experiment(task=task, settings=pairs, training=training) for task in _worlds().values())]
 
 
-def findings(settings: Settings, histories: Sequence[History]) -> Findings:
+def findings(settings: Theorem3Settings, histories: Sequence[History]) -> Findings:
     """Held-out losses less log |A2|, at every record of every run."""
     names = [f"{len(histories[0].experiment.task.sizes)} groups of 1 + 3 (reference)", *_worlds()]
     rows, excess, learned = [], [], []
@@ -82,7 +83,7 @@ def findings(settings: Settings, histories: Sequence[History]) -> Findings:
             }
             rows += [
                 {**row, "excess": row["held_out_loss_least"] - guess}
-                for row in along(history, place, _NAMES, **labels)
+                for row in learning_curve(history, place, _NAMES, **labels)
             ]
     small, accuracy = np.concatenate(excess[1:]), np.concatenate(learned)
     records = sum(len(history.steps) * len(history.experiment.settings) for history in histories[1:])
@@ -107,7 +108,7 @@ def findings(settings: Settings, histories: Sequence[History]) -> Findings:
     return Findings(rows=rows, draw=lambda: _chart(rows, settings), checks=checks)
 
 
-def _chart(rows: list[dict], settings: Settings) -> Chart:
+def _chart(rows: list[dict], settings: Theorem3Settings) -> Chart:
     seen = [
         {
             **row,
@@ -145,7 +146,7 @@ FIGURE = Figure(
     name="theorem-3",
     claim="The merged model with W_KQ trained, from a symmetric start, has a held-out loss of at least "
     "log|A2| at every time: it cannot do better than guess among the implication's answers.",
-    settings=Settings,
+    settings=Theorem3Settings,
     experiments=experiments,
     findings=findings,
 )

@@ -21,7 +21,7 @@ _TOKENS = {"bridges": "bridges", "held_out": "held-out subjects", "relations": "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class WeightsSettings:
     """One world, a quarter of each group bridges as in the paper, trained into the late phase."""
 
     seeds: int = 8
@@ -31,13 +31,13 @@ class Settings:
     held_out: int = 3
 
 
-def experiments(settings: Settings) -> list[Experiment]:
+def experiments(settings: WeightsSettings) -> list[Experiment]:
     """Both models side by side."""
     task = world(settings.groups, settings.bridges, settings.held_out)
     return [late_phase(task, seeds=settings.seeds, steps=settings.steps)]
 
 
-def findings(settings: Settings, histories: Sequence[History]) -> Findings:
+def findings(settings: WeightsSettings, histories: Sequence[History]) -> Findings:
     """The weights scaled to a smallest training margin of 1, block by block."""
     (history,) = histories
     task, measures = history.experiment.task, history.measures
@@ -198,7 +198,7 @@ FIGURE = Figure(
     name="weights",
     claim="The factorized model fills in the block of the implications' answers by the held-out subjects, as "
     "the least nuclear norm does; the merged model leaves it empty, as the least Frobenius norm does.",
-    settings=Settings,
+    settings=WeightsSettings,
     experiments=experiments,
     findings=findings,
 )

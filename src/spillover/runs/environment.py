@@ -22,6 +22,9 @@ PACKAGES = (
 )
 """Distributions whose versions a manifest records."""
 
+ENTRIES = ("code_revision", "packages", "python", "platform")
+"""The manifest's entries about code and machine."""
+
 
 def describe() -> dict[str, object]:
     """The manifest's entries about code and machine; never fails, and names no folder."""

@@ -1,12 +1,14 @@
 """Files that are either whole or not there: atomic writes, readers with clear errors, strict JSON, hashes."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -102,10 +104,15 @@ def _converted(value: Any, undefined: float | None) -> Any:
     raise TypeError(f"cannot write a {type(value).__name__} as JSON: {value!r}")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically."""
+    with atomic(path) as file:
+        file.write(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    with atomic(path) as file:
-        file.write(text.encode())
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -118,6 +125,21 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     with atomic(path) as file:
         for row in rows:
             file.write(json.dumps(jsonable(row), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows, each with the names of the first, as CSV atomically; an empty cell where undefined."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {
+                name: "" if isinstance(value, float) and math.isnan(value) else value
+                for name, value in row.items()
+            }
+        )
+    write_text(path, text.getvalue())
 
 
 def write_parquet(path: Path, table: "pa.Table") -> None:

@@ -1,36 +1,42 @@
 """The run folder: written atomically, locked against a second writer, resumable after a kill.
 
 `manifest.json` is written first with status "running" and completed last, so a complete manifest means a
-whole run. A writer that died leaves "running" without a lock: readers call that "incomplete".
+whole run. How a folder is read is in `views.py`.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from spillover.errors import RunError, SpilloverError
 from spillover.runs import environment, files
 from spillover.runs.files import hash_file, hash_json, jsonable
-from spillover.runs.lock import LOCK, foreign, lock
+from spillover.runs.lock import foreign, lock
+from spillover.runs.views import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Folder,
+    RunView,
+    holds_run,
+    list_runs,
+    read_manifest,
+    read_run,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["FORMAT_VERSION", "Run", "RunView", "hash_file", "hash_json", "jsonable", "list_runs", "read_run"]
 
-FORMAT_VERSION = 1
-"""Version of the run folder's layout; a folder of a newer one is refused."""
+Replaced = Literal["none", "other", "any"]
+"""Which earlier run of the same command gives way to a new one in its folder: none, one with other settings,
+or any."""
 
-Status = Literal["running", "incomplete", "failed", "complete", "broken"]
-"""running: being written; incomplete: its writer died; failed: stopped with a reason; broken: unreadable."""
-
-_MANIFEST = "manifest.json"
 _IDENTITY = {
     "command": "the command",
     "arguments": "argument",
@@ -39,44 +45,22 @@ _IDENTITY = {
 }
 
 
-class _Folder:
-    """Named files of a run, read."""
-
-    folder: Path
-
-    def path(self, name: str) -> Path:
-        """The path of a file or folder inside the run."""
-        path = Path(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise ValueError(f"a run's file must be named inside the run, got {name!r}")
-        return self.folder / path
-
-    def read_json(self, name: str) -> Any:
-        """Read one JSON document."""
-        return files.read_json(self.path(name))
-
-    def read_jsonl(self, name: str) -> list[Any]:
-        """Read one JSON document a line."""
-        return files.read_jsonl(self.path(name))
-
-    def read_parquet(self, name: str) -> "pa.Table":
-        """Read a Parquet table."""
-        return files.read_parquet(self.path(name))
-
-
-class Run(_Folder):
+class Run(Folder):
     """A run folder open for writing; make one with `Run.start` and use it in a `with` block.
 
     Leaving the block releases the lock. A SpilloverError inside it marks the run as failed; anything else, a
     kill too, leaves it incomplete, to be resumed. A KeyboardInterrupt gets a note that says how.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], lock: FileLock, *, resumed: bool) -> None:
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], lock: FileLock, *, resumed: bool, hint: str | None
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.resumed = resumed
         """Whether an earlier, unfinished writer of the same run was here."""
         self._lock = lock
+        self._hint = hint or f"the same command with --out {shlex.quote(str(folder))} goes on from there"
         self._opened = monotonic()
         self._before: float = manifest.get("seconds", 0.0)
 
@@ -90,22 +74,28 @@ class Run(_Folder):
         passed: Mapping[str, Any],
         seeds: Sequence[int],
         hashes: Mapping[str, str],
+        replace: Replaced = "none",
+        known: Collection[str] = (),
+        hint: str | None = None,
     ) -> Self:
         """Create the folder, resume an unfinished run in it, or open a complete one (`complete` tells).
 
         `arguments` are the resolved ones, `passed` those that the user gave. A folder of another run (other
         command, arguments, seeds or hashes), of a newer format, of no run, or with a writer is a RunError.
+        `replace` lets runs of this command give way: their manifest does, their files stay for the new run
+        to replace. `known` are names that version 0.1 left without a manifest; nothing else may lie there
+        without one. `hint` is what to say on an interrupt, if it is not --out with this folder.
         """
         folder = Path(folder)
-        _refuse_foreign(folder)
+        _refuse_foreign(folder, known)
         held = lock(folder)
         try:
             wanted = {"command": command, "arguments": arguments, "seeds": seeds, "hashes": hashes}
-            manifest, resumed = _open_manifest(folder, jsonable(wanted), jsonable(passed))
+            manifest, resumed = _open_manifest(folder, jsonable(wanted), jsonable(passed), replace)
         except BaseException:
             held.release()
             raise
-        run = cls(folder, manifest, held, resumed=resumed)
+        run = cls(folder, manifest, held, resumed=resumed, hint=hint)
         if run.complete:
             run.close()
         return run
@@ -136,6 +126,14 @@ class Run(_Folder):
         """Write UTF-8 text atomically."""
         files.write_text(self._target(name), text)
 
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write bytes atomically."""
+        files.write_bytes(self._target(name), content)
+
+    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows of the same names as CSV atomically; an empty cell where undefined."""
+        files.write_csv(self._target(name), rows)
+
     def write_jsonl(self, name: str, rows: Iterable[Any]) -> None:
         """Write one JSON document a line atomically; NaN becomes null."""
         files.write_jsonl(self._target(name), rows)
@@ -165,15 +163,14 @@ class Run(_Folder):
                 self.fail(str(error))
             elif isinstance(error, KeyboardInterrupt) and not self.complete:
                 # of runs inside each other the outermost is the one to start again, and it leaves last
-                again = f"the same command with --out {shlex.quote(str(self.folder))} goes on from there"
-                error.__notes__ = [again]
+                error.__notes__ = [self._hint]
                 self.record_seconds()
         finally:
             self.close()
 
     def _update(self, **entries: Any) -> None:
         manifest = self.manifest | jsonable(entries)
-        files.write_json(self._target(_MANIFEST), manifest)
+        files.write_json(self._target(MANIFEST), manifest)
         self.manifest = manifest
 
     def _target(self, name: str) -> Path:
@@ -186,116 +183,53 @@ class Run(_Folder):
         return path
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunView(_Folder):
-    """A run folder as a reader sees it."""
-
-    folder: Path
-    """The folder."""
-    manifest: dict[str, Any]
-    """The manifest as it is on disk; empty where it cannot be read."""
-    status: Status
-    """The derived status."""
-    reason: str | None = None
-    """Why a run failed or is broken."""
-
-    @property
-    def results(self) -> dict[str, Any] | None:
-        """The results of a complete run."""
-        return self.manifest.get("results")
-
-
-def read_run(folder: str | Path) -> RunView:
-    """Read a run folder without disturbing its writer; a folder without a readable manifest is a RunError."""
-    folder = Path(folder)
-    manifest = _read_manifest(folder)
-    status = manifest["status"]
-    if status == "running" and (folder / LOCK).exists():
-        try:
-            with FileLock(folder / LOCK, timeout=0, thread_local=False):
-                manifest = _read_manifest(folder)  # again: its writer may have finished in between
-                status = manifest["status"]
-                status = "incomplete" if status == "running" else status
-        except Timeout:
-            status = "running"
-        except OSError:  # a read-only copy: nobody writes there
-            status = "incomplete"
-    elif status == "running":
-        status = "incomplete"
-    return RunView(folder=folder, manifest=manifest, status=status, reason=manifest.get("reason"))
-
-
-def list_runs(root: str | Path) -> list[RunView]:
-    """The runs right below `root`, newest first, then the broken ones and why; no folder, no runs."""
-    root = Path(root)
-    if not root.is_dir():
-        return []
-    views = [_view(manifest.parent) for manifest in sorted(root.glob(f"*/{_MANIFEST}"))]
-    return sorted(views, key=lambda view: str(view.manifest.get("started", "")), reverse=True)
-
-
-def _view(folder: Path) -> RunView:
-    try:
-        return read_run(folder)
-    except RunError as error:
-        return RunView(folder=folder, manifest={}, status="broken", reason=str(error))
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Touch nothing in a folder that holds files but no manifest, whoever wrote them."""
-    others = foreign(folder)
-    if others and not (folder / _MANIFEST).exists():
+def _refuse_foreign(folder: Path, known: Collection[str]) -> None:
+    """Touch nothing in a folder that holds other files than the known ones but no manifest."""
+    others = foreign(folder, known)
+    if others and not (folder / MANIFEST).exists():
         raise RunError(
-            f"{folder} is not a run: it holds {others[0]!r} and no {_MANIFEST}; "
+            f"{folder} is not a run: it holds {others[0]!r} and no {MANIFEST}; "
             "give --out a new or empty folder"
         )
 
 
 def _open_manifest(
-    folder: Path, wanted: dict[str, Any], passed: dict[str, Any]
+    folder: Path, wanted: dict[str, Any], passed: dict[str, Any], replace: Replaced
 ) -> tuple[dict[str, Any], bool]:
     """The manifest to go on with, written unless the run is complete, and whether it resumes another."""
-    resumed = (folder / _MANIFEST).exists()
-    if resumed:
-        manifest = _read_manifest(folder)
-        differences = [
-            line for key in _IDENTITY for line in _differences(key, manifest.get(key), wanted[key])
-        ]
+    earlier = read_manifest(folder) if holds_run(folder) else None
+    if earlier is not None and not _gives_way(earlier, wanted, replace):
+        differences = _differences(earlier, wanted)
         if differences:
             raise RunError(f"{folder} holds another run: {'; '.join(differences)}; use another --out")
-        if manifest["status"] == "complete":
-            return manifest, False
-        kept = {
-            key: value for key, value in manifest.items() if key not in ("reason", "finished", "resumed_at")
-        }
-        manifest = kept | {"status": "running", "resumed_at": [*manifest.get("resumed_at", []), _now()]}
+        if earlier["status"] == "complete":
+            return earlier, False
+        ended = ("reason", "finished", "resumed_at")
+        manifest = {key: value for key, value in earlier.items() if key not in ended}
+        manifest |= {"status": "running", "resumed_at": [*earlier.get("resumed_at", []), _now()]}
+        resumed = True
     else:
         manifest = {"format_version": FORMAT_VERSION, "status": "running"} | wanted
         manifest |= {"passed": passed, **environment.describe(), "started": _now()}
+        resumed = False
     for leftover in folder.glob(files.TEMPORARY):
         leftover.unlink(missing_ok=True)
-    files.write_json(folder / _MANIFEST, manifest)
+    files.write_json(folder / MANIFEST, manifest)
     return manifest, resumed
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / _MANIFEST
-    if not path.is_file():
-        raise RunError(f"{folder} is not a run: it has no {_MANIFEST}")
-    manifest = files.read_json(path)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
-        raise RunError(f"{path} is not a run's manifest: it has no format_version")
-    if manifest["format_version"] > FORMAT_VERSION:
-        raise RunError(
-            f"{path} has format {manifest['format_version']}, this spillover reads up to {FORMAT_VERSION}; "
-            "upgrade spillover"
-        )
-    if manifest.get("status") not in ("running", "failed", "complete"):
-        raise RunError(f"{path} has the unknown status {manifest.get('status')!r}")
-    return manifest
+def _gives_way(earlier: dict[str, Any], wanted: dict[str, Any], replace: Replaced) -> bool:
+    if earlier.get("command") != wanted["command"]:
+        return False
+    return replace == "any" or (replace == "other" and bool(_differences(earlier, wanted)))
 
 
-def _differences(key: str, old: Any, new: Any) -> list[str]:
+def _differences(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """One phrase for everything in which two runs differ."""
+    return [line for key in _IDENTITY for line in _changes(key, earlier.get(key), wanted[key])]
+
+
+def _changes(key: str, old: Any, new: Any) -> list[str]:
     """One phrase per entry of the manifest's `key` that differs, nested entries by their dotted name."""
     before, after = _flat(old), _flat(new)
     return [

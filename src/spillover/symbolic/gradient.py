@@ -103,7 +103,9 @@ class Exact:
                 f"{ROWS:,} at most; use fewer noise tokens, shorter sequences or a sampled gradient"
             )
 
-        if not self.laid_out and any(one.optimizer.rule == "normalized_gd" for one in experiment.settings):
+        if not self.laid_out and any(
+            setting.optimizer.rule == "normalized_gd" for setting in experiment.settings
+        ):
             raise LabError(
                 f"the exact population has {rows:,} rows of triples and noise, and normalized descent takes "
                 f"{ROWS:,} at most; use a model that ignores noise, fewer noise tokens or shorter sequences"

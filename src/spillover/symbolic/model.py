@@ -136,7 +136,7 @@ class Network:
         self.model = model
         drawn = [_start(model, task, np.random.default_rng([seed, 0])) for seed in seeds]
         stacked = {
-            name: torch.tensor(np.stack([one[name] for one in drawn]), dtype=dtype, device=device)
+            name: torch.tensor(np.stack([start[name] for start in drawn]), dtype=dtype, device=device)
             for name in drawn[0]
         }
         untrained = {"inputs", "answers"} | ({"scores"} if model.key_query == "fixed" else set())
@@ -166,7 +166,7 @@ class Network:
     def table(self) -> Tensor:
         """What counts are multiplied with: (S, V, A), or for softmax (S, V, A + 1), the denominator last.
 
-        Kept for `pull`.
+        Kept for `backward`.
         """
         self._columns_SVA, weights_SV1 = self.columns(), self.weights()[..., None]
         if self.model.attention == "linear":
@@ -175,19 +175,19 @@ class Network:
         self._shares_SV1 = torch.exp(weights_SV1 - weights_SV1.amax(dim=1, keepdim=True))
         return torch.cat([self._shares_SV1 * self._columns_SVA, self._shares_SV1], dim=-1)
 
-    def pull(self, slope_SVE: Tensor) -> dict[str, Tensor]:
+    def backward(self, slope_SVE: Tensor) -> dict[str, Tensor]:
         """The gradient of every parameter from that of the last table; written out, as autograd is slow."""
         answers = self._columns_SVA.shape[-1]
         slope_SVA = slope_SVE[..., :answers]
-        gradient = self._pull_columns(self._shares_SV1 * slope_SVA)
+        gradient = self._backward_columns(self._shares_SV1 * slope_SVA)
         if self.model.key_query == "fixed":
             return gradient
         score_SV1 = (self._columns_SVA * slope_SVA).sum(dim=-1, keepdim=True)
         if self.model.attention == "softmax":
             score_SV1 = self._shares_SV1 * (score_SV1 + slope_SVE[..., answers:])
-        return gradient | self._pull_weights(score_SV1)
+        return gradient | self._backward_weights(score_SV1)
 
-    def _pull_columns(self, slope_SVA: Tensor) -> dict[str, Tensor]:
+    def _backward_columns(self, slope_SVA: Tensor) -> dict[str, Tensor]:
         own, one_hot = self.parameters, self.model.embeddings == "orthonormal"
         if self.model.ov == "merged":
             return {
@@ -198,7 +198,7 @@ class Network:
         slope_SDD = self.fixed["answers"].mT @ slope_SVA.mT @ self.fixed["inputs"]
         return {"output": slope_SDD @ own["value"], "value": slope_SDD.mT @ own["output"]}
 
-    def _pull_weights(self, slope_SV1: Tensor) -> dict[str, Tensor]:
+    def _backward_weights(self, slope_SV1: Tensor) -> dict[str, Tensor]:
         own, product = self.parameters, self.model.key_query == "product"
         if self.model.embeddings == "orthonormal":
             if not product:

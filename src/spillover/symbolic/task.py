@@ -223,8 +223,8 @@ def training_weights(task: Task, mix: Mix) -> np.ndarray:
         kind = np.where(task.triples.trained, 0, len(KINDS))
     present, size = np.unique(kind[task.triples.trained], return_counts=True)
     weights = np.zeros(len(kind))
-    for one, many in zip(present, size, strict=True):
-        weights[kind == one] = 1 / (len(present) * many)
+    for number, triples in zip(present, size, strict=True):
+        weights[kind == number] = 1 / (len(present) * triples)
     return weights
 
 
@@ -296,7 +296,7 @@ class Sampler:
         if self.mix == "triples":
             return [trained]
         kind = self.task.triples.kind[trained]
-        return [trained[kind == one] for one in np.unique(kind)]
+        return [trained[kind == number] for number in np.unique(kind)]
 
 
 def check_whole(name: str, value: Any, low: int) -> None:

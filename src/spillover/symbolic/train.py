@@ -118,8 +118,9 @@ class _Mover:
     def __init__(self, networks: list[Network], optimizers: list[Optimizer]) -> None:
         self.networks = networks
         alike: dict[object, list[int]] = {}
-        for number, one in enumerate(optimizers):
-            alike.setdefault((one, number) if one.rule == "normalized_gd" else one, []).append(number)
+        for number, optimizer in enumerate(optimizers):
+            key = (optimizer, number) if optimizer.rule == "normalized_gd" else optimizer
+            alike.setdefault(key, []).append(number)
         self.spans = [
             (numbers, _Span(optimizers[numbers[0]], [networks[i] for i in numbers]))
             for numbers in alike.values()
@@ -130,14 +131,14 @@ class _Mover:
             for name, tensor in span.state.items()
         }
         """All that a training has to keep, by name; changed in place."""
-        normalized = torch.tensor([one.rule == "normalized_gd" for one in optimizers])
+        normalized = torch.tensor([optimizer.rule == "normalized_gd" for optimizer in optimizers])
         self.rescale_G = normalized.to(self.state["0/weights"].device) if normalized.any() else None
         """Which settings' gradients count by their direction only; None where none does."""
 
     def step(self, step: int, slope_SVGE: Tensor) -> None:
         """Apply the gradients of update number `step`, from 0."""
         for numbers, span in self.spans:
-            span.step(step, [self.networks[i].pull(slope_SVGE[:, :, i]) for i in numbers])
+            span.step(step, [self.networks[i].backward(slope_SVGE[:, :, i]) for i in numbers])
 
 
 class _Span:

@@ -9,8 +9,7 @@ import pytest
 import spillover.reproduce
 from spillover.cli import main
 from spillover.reproduce import FIGURES, load
-
-from .conftest import SMALL
+from tests.reproduce.conftest import SMALL
 
 
 @pytest.fixture
@@ -95,10 +94,10 @@ def test_symbolic_goes_on_in_its_folder(command, tmp_path):
     first = command("symbolic", *WORLD, "--out", tmp_path / "run", "--json")
     assert json.loads(first[1])["run"] == str(tmp_path / "run")
     again = command("symbolic", *WORLD, "--out", tmp_path / "run", "--json")
-    assert json.loads(again[1])["settings"] == json.loads(first[1])["settings"]
+    assert json.loads(again[1]) == json.loads(first[1])
     code, out, err = command("symbolic", *WORLD, "--lr", 0.1, "--out", tmp_path / "run")
     assert (code, out) == (2, "")
-    assert "state of another experiment" in err
+    assert "argument 'optimizer.learning_rate' was 0.005, now 0.1; use another --out" in err
 
 
 @pytest.mark.parametrize(
@@ -167,3 +166,64 @@ def test_reproduce_all_makes_a_folder_for_each(command, small, tmp_path, monkeyp
     assert code == 0
     assert [document["name"] for document in json.loads(out)] == list(two)
     assert {path.name for path in tmp_path.iterdir()} == set(two)
+
+
+# Interrupted
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Every training is interrupted as it starts."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spillover.jobs.lab.train", stop)
+    monkeypatch.setattr("spillover.reproduce.figure.train", stop)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("symbolic",), None),
+        (("symbolic", "--out", "mine"), "the same command with --out mine goes on from there"),
+        (("reproduce", "bridges"), "the same command with --out runs/bridges goes on from there"),
+        (
+            ("reproduce", "bridges", "--out", "my run"),
+            "the same command with --out 'my run' goes on from there",
+        ),
+        (("reproduce", "all"), "the same command with --out runs goes on from there"),
+        (("reproduce", "all", "--out", "mine"), "the same command with --out mine goes on from there"),
+        (
+            ("reproduce", "bridges", "--fresh"),
+            "the same command without --fresh with --out runs/bridges goes on from there",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupt_says_how_to_go_on(command, tmp_path, monkeypatch, arguments, hint):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*arguments)
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == ("; ".join(["interrupted", hint]) if hint else "interrupted")
+
+
+# Listed
+
+
+def test_runs_lists_what_the_lab_and_the_reproductions_wrote(command, small, tmp_path):
+    command("reproduce", "bridges", "--out", tmp_path / "figure")
+    command("symbolic", *WORLD, "--ov", "factorized", "merged", "--d-h", 2, 3, "--out", tmp_path / "lab")
+    code, out, _ = command("runs", tmp_path)
+    words = " ".join(out.split())
+    assert code == 0
+    assert "checks hold" in words
+    assert "3 groups" in words
+    views = json.loads(command("runs", tmp_path, "--json")[1])
+    assert [(view["manifest"]["command"], view["status"]) for view in views] == [
+        ("symbolic", "complete"),
+        ("reproduce", "complete"),
+    ]
+    code, out, err = command("report", tmp_path / "lab", "--out", tmp_path / "report.html")
+    assert (code, out) == (2, "")
+    assert err.endswith("lab is a run of `spillover symbolic`; a report takes audits alone\n")

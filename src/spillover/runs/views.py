@@ -1,0 +1,175 @@
+"""A run folder as a reader sees it, whichever version wrote it and whether or not it is finished.
+
+A writer that died leaves "running" without a lock: readers call that "incomplete". Version 0.1 recorded a
+reproduction in `result.json` alone, written last: that is read as the manifest of a complete run.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
+
+from spillover.errors import RunError
+from spillover.runs import environment, files
+from spillover.runs.lock import LOCK
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT_VERSION = 1
+"""Version of the run folder's layout; a folder of a newer one is refused."""
+
+MANIFEST = "manifest.json"
+"""The file that makes a folder a run."""
+
+RESULT_0_1 = "result.json"
+"""What version 0.1 wrote in place of a manifest, last of all, into the folder of a reproduction."""
+
+Status = Literal["running", "incomplete", "failed", "complete", "broken"]
+"""running: being written; incomplete: its writer died; failed: stopped with a reason; broken: unreadable."""
+
+
+class Folder:
+    """Named files of a run, read."""
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """The path of a file or folder inside the run."""
+        path = Path(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise ValueError(f"a run's file must be named inside the run, got {name!r}")
+        return self.folder / path
+
+    def read_json(self, name: str) -> Any:
+        """Read one JSON document."""
+        return files.read_json(self.path(name))
+
+    def read_jsonl(self, name: str) -> list[Any]:
+        """Read one JSON document a line."""
+        return files.read_jsonl(self.path(name))
+
+    def read_parquet(self, name: str) -> "pa.Table":
+        """Read a Parquet table."""
+        return files.read_parquet(self.path(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView(Folder):
+    """A run folder as a reader sees it."""
+
+    folder: Path
+    """The folder."""
+    manifest: dict[str, Any]
+    """The manifest as it is on disk; empty where it cannot be read."""
+    status: Status
+    """The derived status."""
+    reason: str | None = None
+    """Why a run failed or is broken."""
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """The results of a complete run."""
+        return self.manifest.get("results")
+
+
+def read_run(folder: str | Path) -> RunView:
+    """Read a run folder without disturbing its writer; a folder without a readable manifest is a RunError."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    status = manifest["status"]
+    if status == "running" and (folder / LOCK).exists():
+        try:
+            with FileLock(folder / LOCK, timeout=0, thread_local=False):
+                manifest = read_manifest(folder)  # again: its writer may have finished in between
+                status = manifest["status"]
+                status = "incomplete" if status == "running" else status
+        except Timeout:
+            status = "running"
+        except OSError:  # a read-only copy: nobody writes there
+            status = "incomplete"
+    elif status == "running":
+        status = "incomplete"
+    return RunView(folder=folder, manifest=manifest, status=status, reason=manifest.get("reason"))
+
+
+def list_runs(root: str | Path) -> list[RunView]:
+    """The runs right below `root`, newest first, then those without a time (version 0.1's reproductions, and
+    broken ones with why); no folder, no runs.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        return []
+    views = [_view(folder) for folder in sorted(root.iterdir()) if holds_run(folder)]
+    return sorted(views, key=lambda view: str(view.manifest.get("started", "")), reverse=True)
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether the folder has a manifest, or what version 0.1 wrote in place of one."""
+    return (folder / MANIFEST).exists() or _reproduction_of_0_1(folder) is not None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run; `RunError` where there is none that this version can read."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        manifest = _reproduction_of_0_1(folder)
+        if manifest is None:
+            raise RunError(f"{folder} is not a run: it has no {MANIFEST}")
+        return manifest
+    manifest = files.read_json(path)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
+        raise RunError(f"{path} is not a run's manifest: it has no format_version")
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise RunError(
+            f"{path} has format {manifest['format_version']}, this spillover reads up to {FORMAT_VERSION}; "
+            "upgrade spillover"
+        )
+    if manifest.get("status") not in ("running", "failed", "complete"):
+        raise RunError(f"{path} has the unknown status {manifest.get('status')!r}")
+    return manifest
+
+
+def _view(folder: Path) -> RunView:
+    try:
+        return read_run(folder)
+    except RunError as error:
+        return RunView(folder=folder, manifest={}, status="broken", reason=str(error))
+
+
+def _reproduction_of_0_1(folder: Path) -> dict[str, Any] | None:
+    """The manifest that version 0.1's reproduction would have today; None where the folder holds none."""
+    path = folder / RESULT_0_1
+    if not path.is_file():
+        return None
+    try:
+        match files.read_json(path):
+            case {
+                "format": 1,
+                "name": str(name),
+                "claim": _,
+                "checks": list(),
+                "settings": dict(settings),
+                "seeds": list(seeds),
+                "seconds": float() | int(),
+            } as result:
+                pass
+            case _:
+                return None
+    except RunError:
+        return None
+    made_with = {entry: result.pop(entry, None) for entry in environment.ENTRIES}
+    del result["format"]
+    return {
+        "format_version": 1,
+        "status": "complete",
+        "command": "reproduce",
+        "arguments": {"name": name, **settings},
+        "seeds": seeds,
+        "hashes": {},
+        "passed": {"name": name},
+        **made_with,
+        "seconds": result["seconds"],
+        "results": result,
+    }
