@@ -12,7 +12,7 @@ import pytest
 
 from spillover.audit import audit, score
 from spillover.errors import DataError, RunError
-from spillover.knowledge.builtin import load
+from spillover.knowledge.load import load
 from spillover.llm import finetune as finetune_module
 from spillover.llm.finetune import FineTuneConfig
 from spillover.outcome import outcome

@@ -16,7 +16,7 @@ import pytest
 from spillover import cli
 from spillover.audit import audit, score, write_split
 from spillover.errors import DataError, MarginError, RunError
-from spillover.knowledge.builtin import load
+from spillover.knowledge.load import load
 from spillover.knowledge.prompts import examples
 from spillover.knowledge.split import split
 from spillover.llm.finetune import FineTuneConfig

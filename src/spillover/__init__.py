@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spillover.audit import audit, score
     from spillover.errors import SpilloverError
-    from spillover.forecast import forecast
-    from spillover.knowledge.builtin import load as load_knowledge
+    from spillover.jobs.forecast import forecast
+    from spillover.knowledge.load import load as load_knowledge
     from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
     from spillover.llm.finetune import FineTuneConfig
     from spillover.report.page import write_report
@@ -45,9 +45,9 @@ _HOMES = {
     "SpilloverError": ("spillover.errors", "SpilloverError"),
     "Triple": ("spillover.knowledge.schema", "Triple"),
     "audit": ("spillover.audit", "audit"),
-    "forecast": ("spillover.forecast", "forecast"),
+    "forecast": ("spillover.jobs.forecast", "forecast"),
     "list_runs": ("spillover.runs.record", "list_runs"),
-    "load_knowledge": ("spillover.knowledge.builtin", "load"),
+    "load_knowledge": ("spillover.knowledge.load", "load"),
     "read_run": ("spillover.runs.record", "read_run"),
     "score": ("spillover.audit", "score"),
     "write_report": ("spillover.report.page", "write_report"),
@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps `spillover.forecast` the verb: importing the module of that name would bind it here."""
+    """Keeps `spillover.audit` the verb: importing the module of that name would bind it here."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

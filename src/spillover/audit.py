@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from spillover.errors import DataError, MarginError, RunError
-from spillover.forecast import forecast
-from spillover.knowledge.builtin import load as load_knowledge
+from spillover.jobs.forecast import forecast
 from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.load import load as load_knowledge
 from spillover.knowledge.prompts import Example, Query, examples, queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import Split, shuffle_implications, split

@@ -10,11 +10,11 @@ import pytest
 
 from spillover.cli import app
 from spillover.errors import DataError, MarginError, RunError
-from spillover.forecast import forecast
-from spillover.implication.margins import Settings, fit
-from spillover.implication.queries import groups, held_out
-from spillover.knowledge.builtin import load_builtin
-from spillover.knowledge.patterns import patterns_of
+from spillover.implication.margins import FitSettings, fit
+from spillover.implication.questions import held_out, rule_groups
+from spillover.jobs.forecast import forecast
+from spillover.knowledge.load import load
+from spillover.knowledge.patterns import group_triples
 from spillover.knowledge.schema import Triple
 from spillover.knowledge.split import split
 from spillover.reproduce.late import late_phase
@@ -99,7 +99,7 @@ def test_the_table_on_the_terminal_fits_and_says_it_in_words(tmp_path, capsys, m
 @pytest.mark.parametrize("name", ["demo", "city-language", "country-code"])
 def test_built_in_rules_are_forecast_with_the_bridges_that_the_seed_draws(name):
     found = forecast(name, seed=2)
-    kb = load_builtin(name)
+    kb = load(name)
     assert [(r["fact"], r["implication"], r["kind"]) for r in found["rules"]] == [
         (rule.fact, rule.implication, rule.kind) for rule in kb.rules
     ]
@@ -196,7 +196,7 @@ def test_an_interrupt_is_told_and_leaves_with_130(tmp_path):
     program = (
         "import importlib, sys\nimport spillover.cli as cli\n"
         "def stop(*_, **__): raise KeyboardInterrupt\n"
-        "importlib.import_module('spillover.forecast').forecast = stop\n"
+        "importlib.import_module('spillover.jobs.forecast').forecast = stop\n"
         f"sys.argv = ['spillover', 'forecast', {str(table)!r}]\n"
         "cli.main()\n"
     )
@@ -360,12 +360,12 @@ def test_the_symbolic_model_trained_on_the_same_table_agrees_in_sign():
             Triple(subject=f"s{s:03}", relation=f"r{r}", answer=f"a{a:03}")
             for s, r, a in zip(triples.subject, triples.relation, triples.answer, strict=True)
         ]
-        patterns = patterns_of(one for one, kept in zip(table, triples.trained, strict=True) if kept)
-        solved = fit(patterns, Settings())
+        patterns = group_triples(one for one, kept in zip(table, triples.trained, strict=True) if kept)
+        solved = fit(patterns, FitSettings())
         names = patterns.members["subject"].to_pylist()
         for relation in range(1, task.relations):
             pairs = {i: relation * task.groups + i for i in range(task.groups)}
-            queries = held_out(patterns, 0, relation, groups(patterns, 0, relation, pairs))
+            queries = held_out(patterns, 0, relation, rule_groups(patterns, 0, relation, pairs))
             rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
             subject = np.array([int(names[member][1:]) for member in queries.member])
             logits = (weights[:, subject] + weights[:, [task.subject_count + relation]]).T

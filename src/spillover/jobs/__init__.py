@@ -1,0 +1,1 @@
+"""The verbs: each plans, has it done, and reports."""
