@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spillover.implication.advice import UNKNOWN_ANSWER, advise
+from spillover.implication.asking import ask
 from spillover.implication.margins import FitSettings, fit
 from spillover.implication.questions import held_out, rule_groups
 from spillover.knowledge.patterns import group_triples
@@ -14,12 +15,11 @@ SETTINGS = FitSettings(tol=1e-5)
 PAIRS = {f"b{i}": f"c{i}" for i in range(5)}
 
 
-def advised(table, **wishes):
+def advised(table, *, wanted, target=None):
     patterns = group_triples(table)
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
-    before = fit(patterns, SETTINGS)
-    found = rule_groups(patterns, fact, implication, {})
-    return advise(before, fact, implication, found, settings=SETTINGS, **wishes)
+    rule = ask(patterns, fact, implication, kind="causal" if wanted else "spurious")
+    return advise(fit(patterns, SETTINGS), rule, target=target, settings=SETTINGS)
 
 
 def options(table, **wishes):
@@ -32,8 +32,8 @@ def margin(table):
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
     names = patterns.answers
     pairs = {names.index(b): names.index(c) for b, c in PAIRS.items()}
-    queries = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, pairs))
-    return np.average(fit(patterns, SETTINGS).margins(queries), weights=queries.subjects)
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, pairs))
+    return np.average(fit(patterns, SETTINGS).margins(questions), weights=questions.subjects)
 
 
 def answered(table, places, answer):

@@ -27,8 +27,8 @@ def margins(table, settings=TIGHT, pairs=None):
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
     names = patterns.answers
     known = {names.index(b): names.index(c) for b, c in (pairs or {}).items()}
-    queries = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, known))
-    return fit(patterns, settings).margins(queries), queries.subjects
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, known))
+    return fit(patterns, settings).margins(questions), questions.subjects
 
 
 @pytest.mark.parametrize(("m_train", "m_test"), [(1, 1), (1, 2), (2, 1), (1, 3), (4, 16), (3, 2)])
@@ -149,19 +149,19 @@ def test_row_order_and_names_change_nothing():
 def test_ties_share_the_first_place():
     patterns = group_triples(grouped(3, 4, 1))
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
-    queries = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, {}))
-    merged = fit(patterns, FitSettings(norm="frobenius", tol=1e-6)).first_places(queries)
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, {}))
+    merged = fit(patterns, FitSettings(norm="frobenius", tol=1e-6)).first_places(questions)
     assert merged == pytest.approx((1 / 3, 1 / 3))
-    assert fit(patterns, TIGHT).first_places(queries) == pytest.approx((1, 1 / 3))
+    assert fit(patterns, TIGHT).first_places(questions) == pytest.approx((1, 1 / 3))
 
 
 def test_chance_is_the_mean_over_all_deals_of_the_right_answers():
     table = [one for one in grouped(3, 6, 2) if one.subject not in ("s0-4", "s0-5", "s1-5")]  # unequal groups
     patterns = group_triples(table)
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
-    queries = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, {}))
-    assert sorted(queries.subjects) == [2, 3, 4]
-    top1, chance = fit(patterns, TIGHT).first_places(queries)
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, {}))
+    assert sorted(questions.subjects) == [2, 3, 4]
+    top1, chance = fit(patterns, TIGHT).first_places(questions)
     assert top1 == 1
     assert chance == pytest.approx((2 * 2 + 3 * 3 + 4 * 4) / 81)
 

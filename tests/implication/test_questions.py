@@ -61,36 +61,36 @@ def test_who_contradicts_himself_says_nothing_and_is_not_asked():
     hi = patterns.members["pattern"].to_pylist()[patterns.members["subject"].to_pylist().index("Hi")]
     assert answers_to(patterns, lives)[hi] == NO_ANSWER
     assert not lacks(patterns, lives)[hi]
-    queries = held_out(patterns, lives, codes, rule_groups(patterns, lives, codes, {}))
-    asked = [patterns.members["subject"].to_pylist()[row] for row in queries.member]
+    questions = held_out(patterns, lives, codes, rule_groups(patterns, lives, codes, {}))
+    asked = [patterns.members["subject"].to_pylist()[row] for row in questions.member]
     assert asked == ["Di", "Ed"]
-    assert queries.subjects.tolist() == [2]
+    assert questions.subjects.tolist() == [2]
 
 
-def test_members_are_the_subjects_of_their_query():
+def test_members_are_the_subjects_of_their_question():
     patterns = group_triples(grouped(4, 6, 2))
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
-    queries = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, {}))
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, {}))
     names, patterns_of_members = (
         patterns.members["subject"].to_pylist(),
         patterns.members["pattern"].to_numpy(),
     )
-    rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
-    assert np.array_equal(patterns_of_members[queries.member], queries.pattern[rows])
-    assert sorted(names[row] for row in queries.member) == sorted(
+    rows = np.repeat(np.arange(questions.pattern.size), questions.subjects)
+    assert np.array_equal(patterns_of_members[questions.member], questions.pattern[rows])
+    assert sorted(names[row] for row in questions.member) == sorted(
         f"s{i}-{place}" for i in range(4) for place in range(2, 6)
     )
 
 
-def test_a_splits_queries_are_its_held_out_subjects():
+def test_a_splits_questions_are_its_held_out_subjects():
     parts = split(load("country-code"), 3)
     patterns = group_triples(parts.training)
-    queries = held_out_by(parts, 0, patterns)
+    questions = held_out_by(parts, 0, patterns)
     names = patterns.members["subject"].to_pylist()
-    rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
+    rows = np.repeat(np.arange(questions.pattern.size), questions.subjects)
     told = {
-        (names[member], patterns.answers[queries.group[row]], patterns.answers[queries.answer[row]])
-        for member, row in zip(queries.member, rows, strict=True)
+        (names[member], patterns.answers[questions.group[row]], patterns.answers[questions.answer[row]])
+        for member, row in zip(questions.member, rows, strict=True)
     }
     assert told == {(one.subject, one.group, one.answer) for one in parts.held_out}
-    assert len(queries.pattern) == 5
+    assert len(questions.pattern) == 5
