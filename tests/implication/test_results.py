@@ -6,7 +6,7 @@ from math import isnan
 import pytest
 
 from spillover.implication.advice import Advice
-from spillover.implication.asking import ask
+from spillover.implication.asking import AskedKind, ask
 from spillover.implication.margins import FitSettings, fit
 from spillover.implication.results import (
     SUBJECT_MARGINS,
@@ -55,7 +55,7 @@ def solved():
     return fit(group_triples(grouped(4, 6, 2)), FitSettings())
 
 
-def rule(solved, kind="spurious", back=False):
+def rule(solved, kind: AskedKind = "spurious", back=False):
     relations = ["lives_in", "codes_in"][:: -1 if back else 1]
     fact, implication = (solved.patterns.relations.index(name) for name in relations)
     return ask(solved.patterns, fact, implication, kind=kind)

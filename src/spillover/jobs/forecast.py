@@ -80,15 +80,15 @@ def forecast(
     advised = [_advise(solved, rule, settings, target, progress) for rule, _ in advisable] if advice else []
     if queries is not None:
         _write_margins(Path(queries), solved, [rule for rule, _ in rules])
-    whole = Forecast(
+    result = Forecast(
         knowledge=count_knowledge(table),
         solver=describe_solver(solved, tol),
-        rules=tuple(forecast for _, forecast in rules),
+        rules=tuple(entry for _, entry in rules),
         advice=tuple(advised),
         discovery=discovery,
         notes=collect_notes(solved),
     )
-    return document(whole, time.monotonic() - started)
+    return document(result, time.monotonic() - started)
 
 
 def _resolve(kb: str | Path | KnowledgeBase | Split, seed: int) -> TrainingTable:
@@ -117,7 +117,7 @@ def _discover(
         tested=sum(pair.testable for pair in pairs),
         together=len(together),
         untested=len(few),
-        rules=tuple(forecast for _, forecast in rank(solved, ask_associated(patterns, few[:_FEW]))),
+        rules=tuple(entry for _, entry in rank(solved, ask_associated(patterns, few[:_FEW]))),
     )
     return rank(solved, ask_associated(patterns, together)), discovery
 
