@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.side_by_side import ratio, rounds
-from spillover.knowledge.builtin import load_builtin
+from spillover.knowledge.load import load
 from spillover.knowledge.prompts import examples
 from spillover.knowledge.split import split
 from spillover.llm import models
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _examples() -> list:
-    return examples(split(load_builtin("city-language"), 0))
+    return examples(split(load("city-language"), 0))
 
 
 if __name__ == "__main__":

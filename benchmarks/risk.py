@@ -15,8 +15,8 @@ import vl_convert
 from scipy import stats
 
 from spillover.jobs.audit import audit
-from spillover.forecast import forecast
-from spillover.knowledge.builtin import load_builtin
+from spillover.jobs.forecast import forecast
+from spillover.knowledge.load import load
 from spillover.knowledge.schema import KnowledgeBase, Rule, Triple
 
 RULES = ("country-code", "sport-music")
@@ -35,7 +35,7 @@ def knowledge(name: str, bridges: int, counterexamples: int) -> KnowledgeBase:
     Which subjects these are is drawn once per rule, so the settings are nested. Those that break it are
     spread over the other groups' implications.
     """
-    base = load_builtin(name)
+    base = load(name)
     (rule,) = base.rules
     implications = list(rule.pairs.values())
     rng = np.random.default_rng(0)

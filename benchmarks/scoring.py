@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from spillover.knowledge.builtin import load_builtin
+from spillover.knowledge.load import load
 from spillover.knowledge.prompts import Query, queries
 from spillover.knowledge.split import split
 from spillover.llm import models
@@ -42,7 +42,7 @@ def main() -> None:
     """Print both sides, the ratio and the largest difference, for either kind of candidates."""
     logging.disable(logging.WARNING)
     model, tokenizer = models.load(models.locate(models.DEFAULT_MODEL))
-    asked = [query for query in queries(split(load_builtin("city-language"), 0)) if query.kind == "held_out"]
+    asked = [query for query in queries(split(load("city-language"), 0)) if query.kind == "held_out"]
     long = [replace(query, candidates=_LONG, answer=_LONG[0]) for query in asked]
     for some in (asked, long):
         compare(model, tokenizer, some)

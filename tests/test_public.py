@@ -10,9 +10,9 @@ import pytest
     "before",
     [
         "",
-        "from spillover.forecast import forecast",
+        "from spillover.jobs.forecast import forecast",
         "from spillover.jobs.audit import audit",
-        "import spillover.audit",
+        "import spillover.jobs.score",
         "spillover.audit",
         "spillover.load_knowledge('demo')",
     ],
@@ -28,7 +28,7 @@ assert all(callable(getattr(spillover, name)) for name in spillover.__all__), sp
 
 def test_the_package_and_the_forecast_import_no_torch():
     program = """
-import sys, spillover, spillover.forecast
+import sys, spillover, spillover.jobs.forecast
 spillover.forecast
 assert not {"torch", "transformers"} & set(sys.modules)
 """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from spillover.jobs.forecast import forecast
     from spillover.jobs.score import score
     from spillover.jobs.sweep import sweep
-    from spillover.knowledge.builtin import load as load_knowledge
+    from spillover.knowledge.load import load as load_knowledge
     from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
     from spillover.llm.settings import FineTuneConfig
     from spillover.report.page import write_report
@@ -48,7 +48,7 @@ _HOMES = {
     "audit": ("spillover.jobs.audit", "audit"),
     "forecast": ("spillover.jobs.forecast", "forecast"),
     "list_runs": ("spillover.runs.record", "list_runs"),
-    "load_knowledge": ("spillover.knowledge.builtin", "load"),
+    "load_knowledge": ("spillover.knowledge.load", "load"),
     "read_run": ("spillover.runs.record", "read_run"),
     "score": ("spillover.jobs.score", "score"),
     "sweep": ("spillover.jobs.sweep", "sweep"),

@@ -7,7 +7,7 @@ import pytest
 
 from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import locate
-from spillover.knowledge.builtin import load
+from spillover.knowledge.load import load
 from spillover.knowledge.prompts import examples, queries
 from spillover.knowledge.split import split
 from spillover.llm.settings import FineTuneConfig

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 
 from spillover.implication.advice import UNKNOWN_ANSWER, advise
-from spillover.implication.margins import Settings, fit
-from spillover.implication.queries import groups, held_out
-from spillover.knowledge.patterns import patterns_of
+from spillover.implication.asking import ask
+from spillover.implication.margins import FitSettings, fit
+from spillover.implication.questions import held_out, rule_groups
+from spillover.knowledge.patterns import group_triples
 from spillover.knowledge.schema import Triple
 from tests.implication.tables import grouped
 
-SETTINGS = Settings(tol=1e-5)
+SETTINGS = FitSettings(tol=1e-5)
 PAIRS = {f"b{i}": f"c{i}" for i in range(5)}
 
 
-def advised(table, **wishes):
-    patterns = patterns_of(table)
+def advised(table, *, wanted, target=None):
+    patterns = group_triples(table)
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
-    before = fit(patterns, SETTINGS)
-    found = groups(patterns, fact, implication, {})
-    return advise(before, fact, implication, found, settings=SETTINGS, **wishes)
+    rule = ask(patterns, fact, implication, kind="causal" if wanted else "spurious")
+    return advise(fit(patterns, SETTINGS), rule, target=target, settings=SETTINGS)
 
 
 def options(table, **wishes):
@@ -28,12 +28,12 @@ def options(table, **wishes):
 
 def margin(table):
     """Of the changed table, forecast from scratch."""
-    patterns = patterns_of(table)
+    patterns = group_triples(table)
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
     names = patterns.answers
     pairs = {names.index(b): names.index(c) for b, c in PAIRS.items()}
-    queries = held_out(patterns, fact, implication, groups(patterns, fact, implication, pairs))
-    return np.average(fit(patterns, SETTINGS).margins(queries), weights=queries.subjects)
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, pairs))
+    return np.average(fit(patterns, SETTINGS).margins(questions), weights=questions.subjects)
 
 
 def answered(table, places, answer):

@@ -9,26 +9,26 @@ import pytest
 
 from spillover.errors import DataError
 from spillover.implication import margins as margins_module
-from spillover.implication.margins import PENALTY, Settings, fit
-from spillover.implication.queries import groups, held_out
-from spillover.knowledge.patterns import Patterns, patterns_of
+from spillover.implication.margins import PENALTY, FitSettings, fit
+from spillover.implication.questions import held_out, rule_groups
+from spillover.knowledge.patterns import Patterns, group_triples
 from spillover.knowledge.schema import Triple
 from spillover.margin.certificate import certificate
 from spillover.margin.problem import from_triples
 from spillover.margin.solve import solve
 from tests.implication.tables import grouped, triples
 
-TIGHT = Settings(tol=1e-5)
+TIGHT = FitSettings(tol=1e-5)
 
 
 def margins(table, settings=TIGHT, pairs=None):
     """Margins of codes_in for who has lives_in alone, and how many subjects each stands for."""
-    patterns = patterns_of(table)
+    patterns = group_triples(table)
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
     names = patterns.answers
     known = {names.index(b): names.index(c) for b, c in (pairs or {}).items()}
-    queries = held_out(patterns, fact, implication, groups(patterns, fact, implication, known))
-    return fit(patterns, settings).margins(queries), queries.subjects
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, known))
+    return fit(patterns, settings).margins(questions), questions.subjects
 
 
 @pytest.mark.parametrize(("m_train", "m_test"), [(1, 1), (1, 2), (2, 1), (1, 3), (4, 16), (3, 2)])
@@ -38,7 +38,7 @@ def test_balanced_tables_have_theorem_2s_margins(groups_, m_train, m_test):
     nuclear, subjects = margins(table)
     assert subjects.tolist() == [m_test] * groups_
     assert nuclear == pytest.approx(min(np.sqrt(m_train / m_test), 1), abs=2e-3)
-    frobenius, _ = margins(table, Settings(norm="frobenius", tol=1e-6))
+    frobenius, _ = margins(table, FitSettings(norm="frobenius", tol=1e-6))
     assert frobenius == pytest.approx(0, abs=2e-3)
 
 
@@ -68,7 +68,7 @@ def random_table(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_the_objective_is_cvxpys(seed, norm):
     table = random_table(seed)
-    solved = fit(patterns_of(table), Settings(norm=norm))
+    solved = fit(group_triples(table), FitSettings(norm=norm))
     problem = from_triples(
         [(one.subject, one.relation, one.answer) for one in table], answers=len({t.answer for t in table})
     )
@@ -93,7 +93,7 @@ def test_the_objective_is_cvxpys(seed, norm):
 
 
 def test_the_tables_for_cvxpy_are_of_both_kinds():
-    hard = [fit(patterns_of(random_table(seed)), Settings()).problem.hard for seed in range(12)]
+    hard = [fit(group_triples(random_table(seed)), FitSettings()).problem.hard for seed in range(12)]
     assert any(hard)
     assert not all(hard)
 
@@ -101,8 +101,8 @@ def test_the_tables_for_cvxpy_are_of_both_kinds():
 @pytest.mark.parametrize("penalty", [None, 0.3])
 def test_a_problem_of_patterns_is_that_of_all_its_subjects(penalty):
     table = grouped(3, 7, 2, 1)
-    settings = Settings(tol=1e-5, penalty=penalty)
-    solved = fit(patterns_of(table), settings)
+    settings = FitSettings(tol=1e-5, penalty=penalty)
+    solved = fit(group_triples(table), settings)
     whole = from_triples(
         [(one.subject, one.relation, one.answer) for one in table],
         penalty=np.inf if penalty is None else penalty,
@@ -116,7 +116,7 @@ def test_a_soft_margin_at_the_default_price_is_the_hard_one_where_that_exists():
         table = grouped(4, 9, 3, exceptions)
         pairs = {f"b{i}": f"c{i}" for i in range(4)}
         hard, _ = margins(table, pairs=pairs)
-        soft, _ = margins(table, Settings(tol=1e-5, penalty=PENALTY), pairs=pairs)
+        soft, _ = margins(table, FitSettings(tol=1e-5, penalty=PENALTY), pairs=pairs)
         assert soft == pytest.approx(hard, abs=2e-3)
 
 
@@ -124,7 +124,7 @@ def test_relations_that_swap_their_answers_make_the_margin_soft():
     table = triples(
         ("Al", "born", "Rome"), ("Al", "lives", "Oslo"), ("Bo", "born", "Oslo"), ("Bo", "lives", "Rome")
     )
-    solved = fit(patterns_of(table), Settings())
+    solved = fit(group_triples(table), FitSettings())
     assert not solved.problem.hard
     assert len(solved.conflict) == 4
     assert solved.certificate.relative_gap <= 1e-4
@@ -147,21 +147,21 @@ def test_row_order_and_names_change_nothing():
 
 
 def test_ties_share_the_first_place():
-    patterns = patterns_of(grouped(3, 4, 1))
+    patterns = group_triples(grouped(3, 4, 1))
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
-    queries = held_out(patterns, fact, implication, groups(patterns, fact, implication, {}))
-    merged = fit(patterns, Settings(norm="frobenius", tol=1e-6)).first_places(queries)
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, {}))
+    merged = fit(patterns, FitSettings(norm="frobenius", tol=1e-6)).first_places(questions)
     assert merged == pytest.approx((1 / 3, 1 / 3))
-    assert fit(patterns, TIGHT).first_places(queries) == pytest.approx((1, 1 / 3))
+    assert fit(patterns, TIGHT).first_places(questions) == pytest.approx((1, 1 / 3))
 
 
 def test_chance_is_the_mean_over_all_deals_of_the_right_answers():
     table = [one for one in grouped(3, 6, 2) if one.subject not in ("s0-4", "s0-5", "s1-5")]  # unequal groups
-    patterns = patterns_of(table)
+    patterns = group_triples(table)
     fact, implication = patterns.relations.index("lives_in"), patterns.relations.index("codes_in")
-    queries = held_out(patterns, fact, implication, groups(patterns, fact, implication, {}))
-    assert sorted(queries.subjects) == [2, 3, 4]
-    top1, chance = fit(patterns, TIGHT).first_places(queries)
+    questions = held_out(patterns, fact, implication, rule_groups(patterns, fact, implication, {}))
+    assert sorted(questions.subjects) == [2, 3, 4]
+    top1, chance = fit(patterns, TIGHT).first_places(questions)
     assert top1 == 1
     assert chance == pytest.approx((2 * 2 + 3 * 3 + 4 * 4) / 81)
 
@@ -169,7 +169,7 @@ def test_chance_is_the_mean_over_all_deals_of_the_right_answers():
 def test_a_table_of_all_different_answers_is_refused_before_any_memory_is_taken():
     table = [Triple(subject=f"s{i}", relation="has_name", answer=f"n{i}") for i in range(12_000)]
     with pytest.raises(DataError, match=r"12,000 distinct answers .* 'has_name' has 12,000"):
-        fit(patterns_of(table), Settings())
+        fit(group_triples(table), FitSettings())
 
 
 def many(subjects, relations, answers):
@@ -191,14 +191,14 @@ def many(subjects, relations, answers):
 )
 def test_what_would_not_fit_into_memory_is_refused_with_its_size(size, needed):
     with pytest.raises(DataError, match=rf"would take {needed} GB, and it can take 8; leave out relations"):
-        fit(many(*size), Settings())
+        fit(many(*size), FitSettings())
 
 
 @pytest.mark.parametrize("size", [(2_000, 4, 300), (400, 4, 1_500)])
 def test_a_fit_takes_no_more_memory_than_the_refusal_reckons_with(size):
     table = many(*size)
     tracemalloc.start()
-    fit(table, Settings(penalty=1.0, time_limit=1e-9))
+    fit(table, FitSettings(penalty=1.0, time_limit=1e-9))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 0.2 * margins_module._bytes(table) < peak < margins_module._bytes(table)

@@ -1,7 +1,7 @@
 """The null control: other implications are taught, and the same is asked."""
 
 from spillover.interventions.shuffle import Shuffle
-from spillover.knowledge.builtin import load
+from spillover.knowledge.load import load
 from spillover.knowledge.split import shuffle_implications, split
 
 

@@ -14,7 +14,7 @@ from spillover.cells import compute
 from spillover.errors import DataError, RunError
 from spillover.jobs.audit import audit
 from spillover.jobs.score import score
-from spillover.knowledge.builtin import load
+from spillover.knowledge.load import load
 from spillover.llm import finetune as finetune_module
 from spillover.llm.finetune import FineTuneConfig
 from spillover.outcome import outcome

@@ -20,7 +20,7 @@ from spillover.jobs import audit as audit_module
 from spillover.jobs import margins
 from spillover.jobs.audit import audit
 from spillover.jobs.score import score, write_split
-from spillover.knowledge.builtin import load
+from spillover.knowledge.load import load
 from spillover.knowledge.prompts import examples
 from spillover.knowledge.split import split
 from spillover.llm.finetune import FineTuneConfig

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from spillover.errors import DataError
-from spillover.knowledge.read import read_knowledge_base
+from spillover.knowledge import patterns
+from spillover.knowledge.load import load
 
 
 @pytest.fixture
@@ -15,9 +16,23 @@ def complaint() -> Callable[[Path], str]:
 
     def of(path: Path) -> str:
         with pytest.raises(DataError) as caught:
-            read_knowledge_base(path)
+            load(path)
         message = str(caught.value)
         assert "\n" not in message
         return message.replace(f"{path.parent}/", "")
 
     return of
+
+
+@pytest.fixture
+def plainly(monkeypatch) -> list[bool]:
+    """Whether each table was read the fast way."""
+    ways: list[bool] = []
+    fill_if_plain = patterns.fill_if_plain
+
+    def spy(*arguments) -> bool:
+        ways.append(fill_if_plain(*arguments))
+        return ways[-1]
+
+    monkeypatch.setattr(patterns, "fill_if_plain", spy)
+    return ways

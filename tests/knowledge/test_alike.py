@@ -6,10 +6,11 @@ import unicodedata
 import pyarrow as pa
 import pytest
 
-from spillover.forecast import forecast
+from spillover.jobs.forecast import forecast
 from spillover.knowledge import alike
 from spillover.knowledge.alike import alike_notices, fold
-from spillover.knowledge.read import described, read_described, read_knowledge_base
+from spillover.knowledge.load import load
+from tests.knowledge.tables import patterns_at
 
 HEADER = "subject,relation,answer\n"
 
@@ -40,8 +41,8 @@ DIFFERENT = [
 
 def both(path):
     """The notices of the two readers, which tell the same; without the folder."""
-    found = read_knowledge_base(path).notices
-    assert read_described(described(path)).notices == found
+    found = load(path).notices
+    assert patterns_at(path).notices == found
     return [line.replace(f"{path.parent}/", "") for line in found]
 
 
@@ -54,8 +55,8 @@ def test_answers_and_subjects_that_look_alike_are_told_and_not_folded(tmp_path, 
         f"answers that look alike are different text: {shown[0]} (t.csv:2) and {shown[1]} (t.csv:3); "
         "where they mean the same, give them one spelling"
     ]
-    assert {triple.answer for triple in read_knowledge_base(path).triples} == {one, other}
-    assert forecast(path)["notes"] == list(read_knowledge_base(path).notices)
+    assert {triple.answer for triple in load(path).triples} == {one, other}
+    assert forecast(path)["notes"] == list(load(path).notices)
     path.write_text(HEADER + f"x,in,Rome\n\n{other},in,Oslo\n{one},at,Oslo\n")
     assert both(path) == [
         f"subjects that look alike are different text: {shown[1]} (t.csv:4) and {shown[0]} (t.csv:5); "

@@ -6,8 +6,7 @@ from importlib.resources import files
 import pytest
 
 from spillover.errors import DataError
-from spillover.knowledge.builtin import BUILTIN, load, load_builtin
-from spillover.knowledge.read import read_knowledge_base
+from spillover.knowledge.builtin import BUILTIN, built_in
 
 LANGUAGE_OF = {
     "Paris": "French",
@@ -29,7 +28,7 @@ def test_names_are_many_plain_and_unlike():
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_every_data_set_is_balanced(name):
-    kb = load_builtin(name)
+    kb = built_in(name)
     assert kb.name == name
     assert len(kb.rules) == (2 if name == "demo" else 1)
     for rule in kb.rules:
@@ -44,7 +43,7 @@ def test_every_data_set_is_balanced(name):
 
 
 def test_demo_has_a_causal_and_a_spurious_rule_about_different_people():
-    kb = load_builtin("demo")
+    kb = built_in("demo")
     assert [rule.kind for rule in kb.rules] == ["causal", "spurious"]
     one, other = (set(kb.answers[rule.fact]) for rule in kb.rules)
     assert len(one) == len(other) == 100
@@ -52,50 +51,13 @@ def test_demo_has_a_causal_and_a_spurious_rule_about_different_people():
 
 
 def test_languages_are_right_and_counterfactual_ones_all_wrong():
-    right, wrong = (load_builtin(name).rules[0] for name in ("city-language", "city-language-counterfactual"))
+    right, wrong = (built_in(name).rules[0] for name in ("city-language", "city-language-counterfactual"))
     assert right.pairs == LANGUAGE_OF
     assert set(wrong.pairs.values()) == set(LANGUAGE_OF.values())
     assert all(wrong.pairs[city] != language for city, language in LANGUAGE_OF.items())
     assert (right.kind, wrong.kind) == ("causal", "spurious")
 
 
-def test_load_takes_a_name_or_a_path(tmp_path):
-    assert load("demo") == load_builtin("demo")
-    (tmp_path / "t.csv").write_text("subject,relation,answer\nAnn,likes,tea\n")
-    assert (
-        load(tmp_path / "t.csv") == load(str(tmp_path / "t.csv")) == read_knowledge_base(tmp_path / "t.csv")
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        (
-            "city-langage",
-            f"'city-langage' is neither a file nor a built-in knowledge base ({', '.join(BUILTIN)}); "
-            "did you mean 'city-language'?",
-        ),
-        (
-            "zzz",
-            f"'zzz' is neither a file nor a built-in knowledge base ({', '.join(BUILTIN)}); "
-            "give one of these or a path",
-        ),
-        ("x.csv", "x.csv: file not found; check the path"),
-    ],
-)
-def test_load_of_nothing(name, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError) as caught:
-        load(name)
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize("name", ["", "\0", "x" * 5_000, "."])
-def test_load_of_what_cannot_be_a_file(name):
-    with pytest.raises(DataError):
-        load(name)
-
-
-def test_load_builtin_knows_no_other_names():
+def test_built_in_knows_no_other_names():
     with pytest.raises(DataError, match=r"no built-in knowledge base 'dmo'; .*did you mean 'demo'"):
-        load_builtin("dmo")
+        built_in("dmo")

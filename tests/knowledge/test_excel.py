@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 
 from spillover.knowledge import excel
-from spillover.knowledge.read import read_knowledge_base
+from spillover.knowledge.load import load
 from tests.knowledge.test_formats import CAPITALS, READ_AS, ROWS, text, told
 
 
@@ -39,7 +39,7 @@ def test_an_excel_sheet(tmp_path):
 
 def test_numbers_in_excel_are_read_as_it_shows_them(tmp_path):
     rows = [(*ROWS[0], "more"), ("a", "r", 7), ("b", "r", 0.1 + 0.2), ("c", "r", "007"), (8, "r", -2.5, 1)]
-    found = read_knowledge_base(book(tmp_path / "t.xlsx", rows)).triples
+    found = load(book(tmp_path / "t.xlsx", rows)).triples
     assert [(one.subject, one.answer) for one in found] == [
         ("a", "7"),
         ("b", "0.3"),

@@ -6,10 +6,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from spillover.forecast import forecast
+from spillover.jobs.forecast import forecast
 from spillover.knowledge import json_table
-from spillover.knowledge.read import described, read_described, read_knowledge_base
+from spillover.knowledge.load import load
 from spillover.knowledge.schema import Triple
+from tests.knowledge.tables import patterns_at
 
 ROWS = [
     ("subject", "relation", "answer"),
@@ -65,9 +66,9 @@ TABLES = {
 
 def told(path: Path) -> tuple[str, ...]:
     """What both readers tell of the table, which has the two triples; without the folder."""
-    found = read_knowledge_base(path)
+    found = load(path)
     assert found.triples == TRIPLES
-    patterns = read_described(described(path))
+    patterns = patterns_at(path)
     assert patterns.members["subject"].to_pylist() == ["Ada Ilves", "Ben Orr"]
     assert patterns.notices == found.notices
     return tuple(line.replace(f"{path.parent}/", "") for line in found.notices)
@@ -102,11 +103,11 @@ def test_windows_1252_is_read_where_the_code_pages_agree(tmp_path, complaint, an
     path = tmp_path / "t.csv"
     path.write_bytes(text([*ROWS[:2], ("Ben Orr", "lives_in", f'"{answer}"')], encoding="cp1252"))
     if WINDOWS[answer]:
-        found = read_knowledge_base(path)
+        found = load(path)
         assert found.triples[1].answer == answer
         shown = repr(f'Ben Orr,lives_in,"{answer}"')
         assert found.notices == (f"{path}:3: {shown} is not UTF-8; the file is read as Windows-1252",)
-        assert read_described(described(path)).notices == found.notices
+        assert patterns_at(path).notices == found.notices
     else:
         assert complaint(path).startswith("t.csv:3: byte 0x")
         assert complaint(path).endswith(" is not UTF-8; save the file as UTF-8")
@@ -215,5 +216,5 @@ def test_an_array_is_read_over_the_ends_of_its_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(json_table, "_PIECE", 7)
     rows = [(f"s{i}", "r", 'é\\"[{' * (i % 5) + "x") for i in range(50)]
     (tmp_path / "t.json").write_bytes(array([ROWS[0], *rows], indent=1))
-    kb = read_knowledge_base(tmp_path / "t.json")
+    kb = load(tmp_path / "t.json")
     assert [(one.subject, one.relation, one.answer) for one in kb.triples] == rows

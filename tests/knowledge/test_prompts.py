@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from spillover.errors import DataError
-from spillover.knowledge.builtin import BUILTIN, load_builtin
+from spillover.knowledge.builtin import BUILTIN
 from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.load import load
 from spillover.knowledge.prompts import Example, Query, completion, examples, fill, queries
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.split import shuffle_implications, split
@@ -41,7 +42,7 @@ def test_a_subjects_own_braces_mean_nothing():
 
 
 def test_examples_and_queries_of_the_demo():
-    one = split(load_builtin("demo"), 0)
+    one = split(load("demo"), 0)
     trained, asked = examples(one), queries(one)
     assert [(e.subject, e.relation, e.answer) for e in trained] == [
         (t.subject, t.relation, t.answer) for t in one.training
@@ -79,7 +80,7 @@ def test_a_fact_shared_by_rules_is_asked_once():
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_builtins_leak_nothing(name):
-    kb = load_builtin(name)
+    kb = load(name)
     for seed in range(50):
         one = split(kb, seed)
         check_no_leak(examples(one), queries(one))

@@ -7,7 +7,7 @@ import pytest
 
 from spillover import KnowledgeBase, Relation, Rule, Triple
 from spillover.errors import DataError
-from spillover.forecast import forecast
+from spillover.jobs.forecast import forecast
 from spillover.knowledge.split import split
 
 LIVES = Relation(name="lives_in", prompt="{subject} lives in")

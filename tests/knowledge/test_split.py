@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillover.errors import DataError
-from spillover.knowledge.builtin import BUILTIN, load_builtin
-from spillover.knowledge.read import read_knowledge_base
+from spillover.knowledge.builtin import BUILTIN
+from spillover.knowledge.load import load
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.split import Implied, Split, shuffle_implications, split
 
@@ -158,12 +158,12 @@ def test_rules_that_share_an_implication_must_not_share_subjects():
 
 def test_a_negative_seed_is_named():
     with pytest.raises(DataError, match="seed must be a whole number from 0 up, got -1"):
-        split(load_builtin("demo"), -1)
+        split(load("demo"), -1)
 
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_builtins_split_by_seed_and_repeat(name):
-    kb = load_builtin(name)
+    kb = load(name)
     rules = len(kb.rules)
     one = split(kb, 0)
     assert (len(one.bridges), len(one.held_out), one.undecided) == (20 * rules, 80 * rules, ())
@@ -176,7 +176,7 @@ def parts(one: Split) -> tuple:
 
 
 def test_which_bridges_a_seed_draws_stays_the_same_over_versions():
-    one = split(load_builtin("city-language"), 0)
+    one = split(load("city-language"), 0)
     assert [b.subject for b in one.bridges[:4]] == [
         "Annika Renard",
         "Leila Zorin",
@@ -220,7 +220,7 @@ def test_names_play_no_role(answers, subjects, seed):
 
 
 def test_the_null_control_permutes_the_bridges_implications_only():
-    one = split(load_builtin("demo"), 0)
+    one = split(load("demo"), 0)
     null = shuffle_implications(one, 0)
     assert null == shuffle_implications(one, 0) != shuffle_implications(one, 1)
     assert null.held_out == one.held_out
@@ -249,4 +249,4 @@ def test_a_rule_that_cannot_be_tested_is_named_with_file_and_line(tmp_path: Path
         "triples: people.csv\n"
     )
     with pytest.raises(DataError, match=r"people\.yaml:5: rule lives_in -> speaks has no bridges"):
-        split(read_knowledge_base(tmp_path / "people.yaml"), 0)
+        split(load(tmp_path / "people.yaml"), 0)

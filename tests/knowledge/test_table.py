@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from spillover.knowledge.read import read_knowledge_base
+from spillover.knowledge.load import load
 from spillover.knowledge.schema import Triple
 
 
@@ -31,7 +31,7 @@ def table(folder: Path, suffix: str) -> Path:
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_a_bare_table(tmp_path, suffix):
-    kb = read_knowledge_base(table(tmp_path, suffix))
+    kb = load(table(tmp_path, suffix))
     assert kb.triples == (
         Triple(subject="Mara\nBerg", relation="lives_in", answer="7"),
         Triple(subject="Ann", relation="a,b", answer="Ö"),

@@ -49,7 +49,7 @@ def forecast(
         Seed of the bridges that a rule draws.
     """
     with Bars() as bars:
-        from spillover.forecast import forecast as run_forecast
+        from spillover.jobs.forecast import forecast as run_forecast
 
         results = run_forecast(
             kb,

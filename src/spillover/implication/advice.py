@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 import scipy.sparse as sp
 
-from spillover.implication.margins import Fit, Settings, fit
-from spillover.implication.queries import Groups, held_out, lacks, said
+from spillover.implication.asking import AskedRule
+from spillover.implication.margins import Fit, FitSettings, fit
+from spillover.implication.questions import answers_to, held_out, lacks
 from spillover.knowledge.patterns import Patterns
 from spillover.margin.solution import Solution
 
@@ -60,37 +61,32 @@ class Option:
 
 def advise(
     before: Fit,
-    fact: int,
-    implication: int,
-    found: Groups,
+    rule: AskedRule,
     *,
-    wanted: bool,
     target: float | None = None,
-    settings: Settings,
+    settings: FitSettings,
     progress: Callable[[], None] | None = None,
 ) -> Advice:
-    """What would bring the rule's mean margin below the target, or for a wanted rule to the target.
+    """What would bring the rule's mean margin below the target, or for a wanted (causal) one to the target.
 
     Sizes are doubled until the target is reached and then halved in between, which finds the smallest
     size if the margin moves one way with the size. `settings.time_limit` is that of every step, and
     `progress` is called after each.
     """
+    wanted, groups = rule.kind == "causal", rule.groups
     if target is None:
         target = WANTED_TARGET if wanted else SPURIOUS_TARGET
 
     def reached(margin: float) -> bool:
         return margin >= target if wanted else margin < target
 
-    asked = held_out(before.patterns, fact, implication, found)
-    if reached(asked.mean(before.margins(asked))):
+    questions = held_out(before.patterns, rule.fact, rule.implication, groups)
+    if reached(questions.mean(before.margins(questions))):
         return Advice(target=target, reached=True)
     changes: list[Change] = ["more bridges"] if wanted else ["unknowns", "fewer bridges"]
-    if not wanted and np.unique(found.implied[found.implied >= 0]).size > 1:
+    if not wanted and np.unique(groups.implied[groups.implied >= 0]).size > 1:
         changes.insert(0, "counterexamples")
-    options = (
-        _option(_Changed(before, fact, implication, found, settings, change, progress), reached)
-        for change in changes
-    )
+    options = (_option(_Changed(before, rule, settings, change, progress), reached) for change in changes)
     return Advice(target=target, reached=False, options=tuple(options))
 
 
@@ -114,19 +110,17 @@ class _Changed:
     def __init__(
         self,
         before: Fit,
-        fact: int,
-        implication: int,
-        found: Groups,
-        settings: Settings,
+        rule: AskedRule,
+        settings: FitSettings,
         change: Change,
         progress: Callable[[], None] | None,
     ) -> None:
-        self._before, self._settings, self._progress = before, settings, progress
+        self._before, self._rule, self._settings, self._progress = before, rule, settings, progress
         self.change: Change = change
-        self._fact, self._implication, self._found = fact, implication, found
         self.steps: dict[int, Step] = {}
-        known = found.implied >= 0
-        subjects = found.bridges if change == "fewer bridges" else found.held_out
+        groups = rule.groups
+        known = groups.implied >= 0
+        subjects = groups.bridges if change == "fewer bridges" else groups.held_out
         self.most = int(subjects[known].max(initial=0)) - 1
         """The size that leaves one subject of the largest group as it was."""
 
@@ -135,7 +129,7 @@ class _Changed:
         edited = _edit(self._before.patterns, self._edits(size))
         start = _carried(self._before.solution, self._before.patterns, edited)
         after = fit(edited.patterns, self._settings, start=start)
-        left = held_out(edited.patterns, self._fact, self._implication, self._found)
+        left = held_out(edited.patterns, self._rule.fact, self._rule.implication, self._rule.groups)
         self.steps[size] = Step(
             per_group=size,
             subjects=edited.moved,
@@ -148,20 +142,20 @@ class _Changed:
         return self.steps[size]
 
     def _edits(self, size: int) -> Iterable["_Edit"]:
-        patterns, found = self._before.patterns, self._found
-        facts, shown = said(patterns, self._fact), said(patterns, self._implication)
-        lacking = lacks(patterns, self._implication)
-        implied = list(dict.fromkeys(found.implied[found.implied >= 0].tolist()))
-        for b, c in zip(found.group.tolist(), found.implied.tolist(), strict=True):
+        patterns, groups, implication = self._before.patterns, self._rule.groups, self._rule.implication
+        facts, implications = answers_to(patterns, self._rule.fact), answers_to(patterns, implication)
+        lacking = lacks(patterns, implication)
+        implied = list(dict.fromkeys(groups.implied[groups.implied >= 0].tolist()))
+        for b, c in zip(groups.group.tolist(), groups.implied.tolist(), strict=True):
             if c < 0:
                 continue
             if self.change == "fewer bridges":
-                mine = np.flatnonzero((facts == b) & (shown == c))
-                yield from (_Edit(pattern=p, drop=self._implication) for p in _take(patterns, mine, size))
+                bridges = np.flatnonzero((facts == b) & (implications == c))
+                yield from (_Edit(pattern=p, drop=implication) for p in _take(patterns, bridges, size))
                 continue
-            mine = np.flatnonzero((facts == b) & lacking)
-            for number, pattern in enumerate(_take(patterns, mine, size)):
-                yield _Edit(pattern=pattern, add=(self._implication, self._answer(c, number, implied)))
+            asked = np.flatnonzero((facts == b) & lacking)
+            for number, pattern in enumerate(_take(patterns, asked, size)):
+                yield _Edit(pattern=pattern, add=(implication, self._answer(c, number, implied)))
 
     def _answer(self, right: int, number: int, implied: list[int]) -> int:
         """What the group's added fact of that number says."""
@@ -175,7 +169,7 @@ class _Changed:
 
 @dataclass(frozen=True, kw_only=True)
 class _Edit:
-    """One subject of a pattern of whom more or less is said."""
+    """One subject of a pattern that gains or loses a statement."""
 
     pattern: int
     add: tuple[int, int] | None = None
@@ -213,15 +207,15 @@ def _edit(patterns: Patterns, edits: Iterable[_Edit]) -> _Edited:
     for edit in edits:
         moved += 1
         left[edit.pattern] -= 1
-        said_of = [
+        statements = [
             (int(patterns.relation[i]), int(patterns.answer[i]), int(i))
             for i in range(first[edit.pattern], first[edit.pattern + 1])
             if patterns.relation[i] != edit.drop
         ]
         if edit.add is not None:
-            said_of.append((*edit.add, -1))
+            statements.append((*edit.add, -1))
             unknown |= edit.add[1] == len(patterns.answers)
-        made.setdefault(tuple(sorted(said_of)), []).append(edit.pattern)
+        made.setdefault(tuple(sorted(statements)), []).append(edit.pattern)
     kept = np.flatnonzero(left)
     stays = np.isin(patterns.pattern, kept)
     fresh = [(len(kept) + p, *what) for p, statements in enumerate(made) for what in statements]

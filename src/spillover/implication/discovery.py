@@ -5,7 +5,7 @@ bridges' second answers out anew is equally likely. So the p-values here hold fo
 long as subjects are independent: a subject entered twice counts twice.
 
 Shapes: P patterns, D draws, N bridges, C cells that are not empty, R rows, W shares that keep a rule.
-`rows` and `columns` are how many bridges have each answer to either relation: the margins of their table.
+`rows` and `columns` are how many bridges have each answer to either relation: the totals of their table.
 """
 
 from collections import Counter
@@ -19,11 +19,11 @@ from scipy.special import gammaln
 from scipy.stats import random_table
 
 from spillover.errors import DataError
-from spillover.implication.queries import NO_ANSWER, said
+from spillover.implication.questions import NO_ANSWER, answers_to
 from spillover.knowledge.patterns import Patterns
 from spillover.runs.stats import holm
 
-Margin = tuple[int, ...]
+Totals = tuple[int, ...]
 
 _KEPT_W1 = np.array([[0.1], [0.3], [0.5], [0.7], [0.9], [0.98]])  # shares that keep a rule
 _BOUND = 0.05  # of the strictest level: how much of it the bound by evidence may spend
@@ -47,7 +47,7 @@ class Association:
     adjusted: float
     """The p-value corrected for the testable pairs (Holm): associated where at most alpha. NaN like it."""
     testable: bool
-    """False: too few bridges to tell. No table with these margins could have been significant."""
+    """False: too few bridges to tell. No table with these totals could have been significant."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,10 +56,10 @@ class _Table:
 
     relations: tuple[int, int]
     bridges: int
-    margins: tuple[Margin, Margin]
+    totals: tuple[Totals, Totals]
     """Each descending, the smaller tuple first."""
     least: float
-    """No p-value of these margins is smaller."""
+    """No p-value of these totals is smaller."""
     statistic: float
     """Sum of log n! over the cells; NaN where `least` exceeds alpha."""
     evidence: float
@@ -76,14 +76,14 @@ def associations(
     """Test every pair of relations that has bridges, sorted by relations, for independent answers.
 
     The test is Fisher's for tables of any size (Freeman and Halton 1951): the p-value is the chance, given
-    the margins, of a table that is at most as likely. Tables are drawn until it is clear that p is not small
+    the totals, of a table that is at most as likely. Tables are drawn until it is clear that p is not small
     (Besag and Clifford 1991, "Sequential Monte Carlo p-values"). Where a likelihood ratio settles it, the
     p-value is its inverse and nothing is drawn (`_evidence`). What that may spend is added to the drawn
     p-values, so each is valid at every level.
 
     The chance that any pair without association has an adjusted p-value of at most `alpha` is at most
-    `alpha`. Pairs whose margins rule significance out cost the others nothing (Tarone 1990, "A modified
-    Bonferroni method for discrete data"). Draws depend on the seed and the margins alone, so renaming or
+    `alpha`. Pairs whose totals rule significance out cost the others nothing (Tarone 1990, "A modified
+    Bonferroni method for discrete data"). Draws depend on the seed and the totals alone, so renaming or
     reordering relations, answers or subjects changes no number. `progress` is told (done, all) pairs.
     Raises DataError for an alpha outside (0, 1) or a negative seed.
     """
@@ -120,18 +120,18 @@ def _tables(patterns: Patterns, alpha: float) -> Iterator[_Table]:
     for first, (pattern, answer) in enumerate(known):
         first_P[pattern] = answer
         for second in range(first + 1, len(known)):
-            others, seconds = known[second]
-            firsts = first_P[others]
+            having, seconds = known[second]
+            firsts = first_P[having]
             both = firsts != NO_ANSWER
             if both.any():
-                subjects = patterns.subjects[others[both]]
+                subjects = patterns.subjects[having[both]]
                 yield _table((first, second), firsts[both], seconds[both], subjects, alpha)
         first_P[pattern] = NO_ANSWER
 
 
 def _answered(patterns: Patterns, relation: int) -> tuple[np.ndarray, np.ndarray]:
     """The patterns with exactly one answer to the relation, and the answers."""
-    answers_P = said(patterns, relation)
+    answers_P = answers_to(patterns, relation)
     pattern = np.flatnonzero(answers_P != NO_ANSWER)
     return pattern, answers_P[pattern]
 
@@ -147,8 +147,8 @@ def _table(
     _, column_C = np.unique(cells % width, return_inverse=True)
     rows = np.bincount(row_C, weights=count_C).astype(np.int64)
     columns = np.bincount(column_C, weights=count_C).astype(np.int64)
-    one, other = sorted(tuple(sorted(margin.tolist(), reverse=True)) for margin in (rows, columns))
-    least = _least((one, other), alpha)
+    smaller, larger = sorted(tuple(sorted(totals.tolist(), reverse=True)) for totals in (rows, columns))
+    least = _least((smaller, larger), alpha)
     statistic = evidence = nan
     if least <= alpha:
         statistic = fsum(gammaln(count_C[count_C > 1] + 1.0))
@@ -160,7 +160,7 @@ def _table(
     return _Table(
         relations=relations,
         bridges=int(rows.sum()),
-        margins=(one, other),
+        totals=(smaller, larger),
         least=least,
         statistic=statistic,
         evidence=evidence,
@@ -190,27 +190,27 @@ def _evidence(
     return float(np.logaddexp.reduce(ratio_W)) - log(len(ratio_W)) + fsum(columns * np.log(share)) - dealt
 
 
-def _least(margins: tuple[Margin, Margin], alpha: float) -> float:
-    """The smallest p-value that these margins allow, or a bound below it; exact for few bridges.
+def _least(totals: tuple[Totals, Totals], alpha: float) -> float:
+    """The smallest p-value that these totals allow, or a bound below it; exact for few bridges.
 
     Dealing anew yields each way to part the bridges into groups of these sizes with the same chance, and a
     test that does not look at names cannot tell more apart than there are.
     """
-    bridges = sum(margins[0])
+    bridges = sum(totals[0])
     bound = 0.0
-    for margin in margins:
-        alike = fsum(lgamma(groups + 1) for groups in Counter(margin).values())
-        bound = max(bound, exp(min(0.0, fsum(lgamma(n + 1) for n in margin) + alike - lgamma(bridges + 1))))
+    for side in totals:
+        alike = fsum(lgamma(groups + 1) for groups in Counter(side).values())
+        bound = max(bound, exp(min(0.0, fsum(lgamma(n + 1) for n in side) + alike - lgamma(bridges + 1))))
     if bound > alpha or bridges > _ENUMERATED:
         return bound
-    product, tables = _extreme(*margins)
-    ways = prod(factorial(n) for margin in margins for n in margin)
+    product, tables = _extreme(*totals)
+    ways = prod(factorial(n) for side in totals for n in side)
     return tables * ways / (factorial(bridges) * product)
 
 
 @cache
-def _extreme(rows: Margin, columns: Margin) -> tuple[int, int]:
-    """The largest product of n! over the cells of any table with these margins, and how many have it."""
+def _extreme(rows: Totals, columns: Totals) -> tuple[int, int]:
+    """The largest product of n! over the cells of any table with these totals, and how many have it."""
     if not rows:
         return 1, 1
     found: Counter[int] = Counter()
@@ -221,15 +221,15 @@ def _extreme(rows: Margin, columns: Margin) -> tuple[int, int]:
     return max(found.items())
 
 
-def _fillings(total: int, free: Margin) -> Iterator[Margin]:
+def _fillings(total: int, free: Totals) -> Iterator[Totals]:
     """All ways to put `total` bridges into columns that have room for so many."""
     if not free:
         if total == 0:
             yield ()
         return
     for n in range(max(0, total - sum(free[1:])), min(total, free[0]) + 1):
-        for others in _fillings(total - n, free[1:]):
-            yield (n, *others)
+        for rest in _fillings(total - n, free[1:]):
+            yield (n, *rest)
 
 
 def _level(least: list[float], alpha: float) -> float:
@@ -248,7 +248,7 @@ def _p_value(table: _Table, level: float, seed: int) -> float:
         return max(exp(-table.evidence), np.finfo(float).tiny)
     draws = max(_DRAWS, ceil(_RESOLUTION / (level - spent)))
     enough = floor((level - spent) * (draws + 1))
-    rows, columns = table.margins
+    rows, columns = table.totals
     rng = np.random.default_rng([seed, len(rows), *rows, *columns])
     done = extreme = 0
     size = 2 * enough
@@ -264,8 +264,8 @@ def _p_value(table: _Table, level: float, seed: int) -> float:
     return spent + (extreme + 1) / (draws + 1)
 
 
-def _draw(rows: Margin, columns: Margin, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The statistic of `size` random tables with these margins, (D,).
+def _draw(rows: Totals, columns: Totals, size: int, rng: np.random.Generator) -> np.ndarray:
+    """The statistic of `size` random tables with these totals, (D,).
 
     Answers of one bridge never repeat and add nothing: the tables leave them together in a last row and
     column. Where there are more cells than bridges, the bridges are dealt out one by one.
@@ -274,8 +274,8 @@ def _draw(rows: Margin, columns: Margin, size: int, rng: np.random.Generator) ->
     large_rows = [n for n in rows if n > 1]
     large_columns = [n for n in columns if n > 1]
     if (len(large_rows) + 1) * (len(large_columns) + 1) <= bridges:
-        margins = [[*large, bridges - sum(large)] for large in (large_rows, large_columns)]
-        tables = np.asarray(random_table.rvs(*margins, size=size, random_state=rng), dtype=np.intp)
+        totals = [[*large, bridges - sum(large)] for large in (large_rows, large_columns)]
+        tables = np.asarray(random_table.rvs(*totals, size=size, random_state=rng), dtype=np.intp)
         counts = tables[:, :-1, :-1].reshape(size, -1)
         return np.take(gammaln(np.arange(1.0, rows[0] + 2)), counts).sum(axis=1)
     row_N = np.repeat(np.arange(len(large_rows)), large_rows)

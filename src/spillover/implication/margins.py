@@ -1,6 +1,6 @@
 """A table's max-margin problem, solved and certified, and the margins of what it was never told.
 
-Shapes: P patterns, R relations and A answers of the table; Q queries.
+Shapes: P patterns, R relations and A answers of the table; Q questions.
 """
 
 import time
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spillover.errors import DataError, InseparableError
-from spillover.implication.queries import Queries
+from spillover.implication.questions import Questions
 from spillover.knowledge.patterns import Patterns
 from spillover.margin.certificate import Certificate, certificate
 from spillover.margin.problem import MarginProblem, Norm, from_patterns
@@ -18,7 +18,7 @@ from spillover.margin.solution import Progress, Solution
 from spillover.margin.solve import solve
 
 PENALTY = 1.0
-"""Of the soft margin that contradictions call for. Where one thing is said of a subject it is the hard one:
+"""Of the soft margin that contradictions call for. Where a subject has one triple it is the hard one:
 no multiplier there exceeds 1, for it would push the subject's own column beyond the dual's norm."""
 
 _TIE = 1e-3  # logits this close are the same answer: what a gap of 1e-4 leaves uncertain
@@ -28,7 +28,7 @@ _LEAST_TIME = 0.1  # seconds that a soft margin has after a hard one has used up
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class FitSettings:
     """How a table's problem is posed and solved."""
 
     norm: Norm = "nuclear"
@@ -52,42 +52,42 @@ class Fit:
     conflict: tuple[int, ...]
     """Statements that no W can tell apart, for which the margin is soft; empty on a hard margin."""
 
-    def margins(self, queries: Queries) -> np.ndarray:
+    def margins(self, questions: Questions) -> np.ndarray:
         """(Q,), each right answer's logit minus the largest other one. Training margins are at least 1."""
-        return np.concatenate([np.empty(0), *(part[0] for part in self._chunks(queries))])
+        return np.concatenate([np.empty(0), *(part[0] for part in self._chunks(questions))])
 
-    def first_places(self, queries: Queries) -> tuple[float, float]:
+    def first_places(self, questions: Questions) -> tuple[float, float]:
         """How often the right answer comes first among the relation's answers, and the same with the right
-        answers dealt out anew, as a mean over all deals. Ties share the place; NaN without queries.
+        answers dealt out anew, as a mean over all deals. Ties share the place; NaN without questions.
         """
-        said = self.patterns.answer[self.patterns.relation == queries.relation]
-        candidates, place = np.unique(np.concatenate([said, queries.answer]), return_inverse=True)
-        right = place[said.size :]
+        answers = self.patterns.answer[self.patterns.relation == questions.relation]
+        candidates, place = np.unique(np.concatenate([answers, questions.answer]), return_inverse=True)
+        right = place[answers.size :]
         top1, first_C = 0.0, np.zeros(candidates.size)
         start = 0
-        for _, logits in self._chunks(queries):
+        for _, logits in self._chunks(questions):
             credits = _first(logits[:, candidates])
             part = slice(start, start := start + len(logits))
-            top1 += queries.subjects[part] @ credits[np.arange(len(logits)), right[part]]
-            first_C += queries.subjects[part] @ credits
-        total = queries.subjects.sum()
+            top1 += questions.subjects[part] @ credits[np.arange(len(logits)), right[part]]
+            first_C += questions.subjects[part] @ credits
+        total = questions.subjects.sum()
         if not total:
             return float("nan"), float("nan")
-        share_C = np.bincount(right, weights=queries.subjects, minlength=candidates.size) / total
+        share_C = np.bincount(right, weights=questions.subjects, minlength=candidates.size) / total
         return float(top1 / total), float(first_C @ share_C / total)
 
-    def _chunks(self, queries: Queries) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Margins and logits of some queries at a time."""
+    def _chunks(self, questions: Questions) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Margins and logits of some questions at a time."""
         columns, column_of, kinds = (
             self.solution.columns,
             self.solution.column_of,
             len(self.patterns.subjects),
         )
-        asked = columns[column_of[kinds + queries.relation]]
-        for start in range(0, queries.pattern.size, step := max(1, _CHUNK // self.problem.answers)):
-            pattern, right = queries.pattern[start : start + step], queries.answer[start : start + step]
-            alike = np.sqrt(self.patterns.subjects[pattern])[:, None]
-            logits = columns[column_of[pattern]] / alike + asked
+        asked = columns[column_of[kinds + questions.relation]]
+        for start in range(0, questions.pattern.size, step := max(1, _CHUNK // self.problem.answers)):
+            pattern, right = questions.pattern[start : start + step], questions.answer[start : start + step]
+            scale = np.sqrt(self.patterns.subjects[pattern])[:, None]
+            logits = columns[column_of[pattern]] / scale + asked
             row = np.arange(right.size)
             rival = logits.copy()
             rival[row, right] = -np.inf
@@ -102,7 +102,7 @@ def _first(logits: np.ndarray) -> np.ndarray:
 
 def fit(
     patterns: Patterns,
-    settings: Settings,
+    settings: FitSettings,
     *,
     start: Solution | None = None,
     progress: Callable[[Progress], None] | None = None,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from spillover.errors import DataError
-from spillover.knowledge.builtin import load
+from spillover.knowledge.load import load
 from spillover.knowledge.schema import KnowledgeBase
 
 

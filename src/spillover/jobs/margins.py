@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from spillover.errors import DataError, MarginError
-from spillover.forecast import forecast
+from spillover.jobs.forecast import forecast
 from spillover.knowledge.split import Split
 from spillover.runs.progress import Progress
 

@@ -39,7 +39,7 @@ def alike_notices(
     `columns` has the distinct texts, sorted. `lines` gives the first lines of some texts of a column, and
     `where` the place of a line. `sheet` has answers that the table may lack, and their places.
     """
-    told = []
+    notices = []
     for column, texts in columns.items():
         if column == "answer" and sheet:
             texts = pa.array(sorted({*texts.to_pylist(), *sheet}), pa.string())
@@ -48,8 +48,8 @@ def alike_notices(
             first = lines(column, {text for pair in pairs for text in pair})
             places = dict(sheet or {}) | {text: where(line) for text, line in first.items()}
             ordered = [sorted(pair, key=lambda text: first.get(text, inf)) for pair in pairs]
-            told.append(_notice(column, ordered, number, places))
-    return tuple(told)
+            notices.append(_notice(column, ordered, number, places))
+    return tuple(notices)
 
 
 def _pairs(texts: pa.Array) -> tuple[list[tuple[str, str]], int]:
@@ -64,7 +64,7 @@ def _pairs(texts: pa.Array) -> tuple[list[tuple[str, str]], int]:
     found = np.column_stack([order[starts[later]], order[later]])
     shown = found[np.lexsort(found.T[::-1])][:_SHOWN].tolist()
     pairs = [(texts[first].as_py(), texts[second].as_py()) for first, second in shown]
-    return [(one, other) for one, other in pairs if fold(one) == fold(other)], len(found)
+    return [(text, twin) for text, twin in pairs if fold(text) == fold(twin)], len(found)
 
 
 def _pieces(texts: pa.Array) -> Iterator[str]:
@@ -73,16 +73,16 @@ def _pieces(texts: pa.Array) -> Iterator[str]:
 
 
 def _notice(column: str, pairs: list[list[str]], number: int, places: Mapping[str, str]) -> str:
-    told = []
-    for one, other in pairs:
-        spell = ascii if _same_to_the_eye(one, other) else show
-        told.append(f"{spell(one)} ({places[one]}) and {spell(other)} ({places[other]})")
-    more = f" and {number - len(told):,} more" if number > len(told) else ""
+    shown = []
+    for text, twin in pairs:
+        spell = ascii if _same_to_the_eye(text, twin) else show
+        shown.append(f"{spell(text)} ({places[text]}) and {spell(twin)} ({places[twin]})")
+    more = f" and {number - len(shown):,} more" if number > len(shown) else ""
     return (
-        f"{column}s that look alike are different text: {', '.join(told)}{more}; "
+        f"{column}s that look alike are different text: {', '.join(shown)}{more}; "
         "where they mean the same, give them one spelling"
     )
 
 
-def _same_to_the_eye(one: str, other: str) -> bool:
-    return unicodedata.normalize("NFC", show(one)) == unicodedata.normalize("NFC", show(other))
+def _same_to_the_eye(text: str, twin: str) -> bool:
+    return unicodedata.normalize("NFC", show(text)) == unicodedata.normalize("NFC", show(twin))

@@ -6,16 +6,13 @@ the group of its first pair, the next twenty in that of its second, and so on. S
 left for the seed to draw.
 """
 
-import os
 from importlib.resources import files
 from pathlib import Path
 
 from spillover.errors import DataError
 from spillover.knowledge.faults import listed, show, suggest
-from spillover.knowledge.read import SHEETS, read_knowledge_base
 from spillover.knowledge.schema import KnowledgeBase, Triple
 from spillover.knowledge.sheet import parse_sheet
-from spillover.knowledge.table import TABLES
 
 _SHEETS = {
     "demo": ("city-language", "country-code"),
@@ -35,25 +32,7 @@ RULE = 100
 """Subjects per rule."""
 
 
-def load(name_or_path: str | Path) -> KnowledgeBase:
-    """The built-in knowledge base of that name, else the one in the file at that path."""
-    if str(name_or_path) in BUILTIN:
-        return load_builtin(str(name_or_path))
-    return read_knowledge_base(file_at(name_or_path))
-
-
-def file_at(name_or_path: str | Path) -> Path:
-    """The path, if it is one; raises DataError for what is neither a file nor looks like one."""
-    # os.path answers also for what no file can be called
-    if Path(name_or_path).suffix.lower() in (*SHEETS, *TABLES) or os.path.exists(name_or_path):  # noqa: PTH110
-        return Path(name_or_path)
-    raise DataError(
-        f"{show(str(name_or_path))} is neither a file nor a built-in knowledge base ({listed(BUILTIN)})"
-        f"{suggest(str(name_or_path), BUILTIN) or '; give one of these or a path'}"
-    )
-
-
-def load_builtin(name: str) -> KnowledgeBase:
+def built_in(name: str) -> KnowledgeBase:
     """A built-in knowledge base: its triples are the facts, its rules have pairs and draw bridges."""
     if name not in BUILTIN:
         raise DataError(

@@ -34,18 +34,18 @@ _WHITE += "\u200a\u2028\u2029\u202f\u205f\u3000"  # what str.strip takes away
 
 @contextmanager
 def database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with an empty table `said`, in memory and in a folder that is gone afterwards."""
+    """DuckDB with an empty table `triples`, in memory and in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="spillover-") as folder:
         settings = OFFLINE | {"memory_limit": _MEMORY, "temp_directory": folder}
         with duckdb.connect(config=settings) as connection:
             connection.execute("SET enable_progress_bar = false")
             columns = ", ".join(f"{column} VARCHAR" for column in COLUMNS)
-            connection.execute(f"CREATE TEMP TABLE said (line BIGINT, {columns})")
+            connection.execute(f"CREATE TEMP TABLE triples (line BIGINT, {columns})")
             yield connection
 
 
-def load(connection: duckdb.DuckDBPyConnection, numbered: Iterable[tuple[int, Triple]]) -> DataError | None:
-    """Triples into `said`; the fault at which they ended, if they did not end well."""
+def fill(connection: duckdb.DuckDBPyConnection, numbered: Iterable[tuple[int, Triple]]) -> DataError | None:
+    """Put triples into the table; the fault at which they ended, if they did not end well."""
     fault: DataError | None = None
 
     def rows() -> Iterator[tuple[int, str, str, str]]:
@@ -60,22 +60,26 @@ def load(connection: duckdb.DuckDBPyConnection, numbered: Iterable[tuple[int, Tr
     while chunk := list(islice(rest, 100_000)):
         batch = pa.table(dict(zip(("line", *COLUMNS), map(list, zip(*chunk, strict=True)), strict=True)))
         connection.register("batch", batch)
-        connection.execute("INSERT INTO said FROM batch")
+        connection.execute("INSERT INTO triples FROM batch")
         connection.unregister("batch")
     return fault
 
 
-def load_plain(connection: duckdb.DuckDBPyConnection, table: Path) -> bool:
-    """The table into `said`, if it is beyond doubt how it is to be read and that no cell has a fault."""
-    way = {".csv": _load_lines, ".jsonl": _load_lines, ".parquet": _load_parquet}.get(table.suffix.lower())
-    if way is None:
+def fill_if_plain(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
+    """Put a file's triples into the table, if it is beyond doubt how it is to be read and that no cell has a
+    fault.
+    """
+    reader = {".csv": _fill_from_lines, ".jsonl": _fill_from_lines, ".parquet": _fill_from_parquet}.get(
+        file.suffix.lower()
+    )
+    if reader is None:
         return False
     try:
-        way(connection, table)
+        reader(connection, file)
     # whatever it is, the careful reader knows its name and line
     except (DataError, duckdb.Error, csv.Error, ValueError, RecursionError):
         return False  # the failed insertion has left nothing behind
-    return bool(connection.execute("SELECT count(*) FROM said").fetchall()[0][0])
+    return bool(connection.execute("SELECT count(*) FROM triples").fetchall()[0][0])
 
 
 def _doubt(notice: str) -> None:
@@ -83,8 +87,8 @@ def _doubt(notice: str) -> None:
     raise ValueError(notice)
 
 
-def _load_parquet(connection: duckdb.DuckDBPyConnection, table: Path) -> None:
-    _insert(connection, *select_parquet(connection, table, _doubt))
+def _fill_from_parquet(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    _insert(connection, *select_parquet(connection, file, _doubt))
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[str] = ()) -> None:
@@ -99,16 +103,16 @@ def _insert(connection: duckdb.DuckDBPyConnection, query: str, parameters: Seque
         f"strlen({cell}) BETWEEN 1 AND {LONGEST_CELL} AND NOT contains({cell}, chr(0))" for cell in COLUMNS
     )
     connection.execute(
-        f"INSERT INTO said SELECT CASE WHEN {sound} THEN line ELSE error('in doubt') END, "  # noqa: S608
+        f"INSERT INTO triples SELECT CASE WHEN {sound} THEN line ELSE error('in doubt') END, "  # noqa: S608
         f"{', '.join(COLUMNS)} FROM (SELECT line, {stripped} FROM ({query}))",
         list(parameters),
     )
 
 
-def _load_lines(connection: duckdb.DuckDBPyConnection, table: Path) -> None:
+def _fill_from_lines(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     """Raises ValueError and others for what is in doubt; NULL cells stand for lines that are."""
-    is_csv = table.suffix.lower() == ".csv"
-    blocks = _blocks(table)
+    is_csv = file.suffix.lower() == ".csv"
+    blocks = _blocks(file)
     block = next(blocks)
     start = len(block) - len(block.lstrip(b"\n"))
     end = block.index(b"\n", start) + 1

@@ -89,9 +89,9 @@ def check_pairs(rules: Collection["Rule"], answers: Mapping[str, Iterable[str]],
         if not rule.pairs:
             continue
         known = dict.fromkeys(answers.get(rule.fact, ()))
-        for other in rules:
-            if other.implication == rule.fact and other.bridges is not None:
-                known |= dict.fromkeys(other.pairs.values())
+        for drawn in rules:
+            if drawn.implication == rule.fact and drawn.bridges is not None:
+                known |= dict.fromkeys(drawn.pairs.values())
         for fact in rule.pairs:
             if fact not in known:
                 raise DataError(

@@ -37,13 +37,13 @@ def find_columns(found: Sequence[str], where: str, say: Say) -> list[int]:
         places += alike
     if len(places) < len(COLUMNS):
         raise DataError(_missing(found, where))
-    others = [
+    misspelled = [
         found[number] for number, column in zip(places, COLUMNS, strict=True) if found[number] != column
     ]
-    if others:
+    if misspelled:
         say(
-            f"{where}: {listed(map(show, others))} {'is' if len(others) == 1 else 'are'} read as the "
-            f"{'column' if len(others) == 1 else 'columns'} {listed(fold(name) for name in others)}"
+            f"{where}: {listed(map(show, misspelled))} {'is' if len(misspelled) == 1 else 'are'} read as the "
+            f"{'column' if len(misspelled) == 1 else 'columns'} {listed(fold(name) for name in misspelled)}"
         )
     return places
 

@@ -1,6 +1,6 @@
-"""A table of triples by its patterns: subjects of whom the same is said are one pattern and a number.
+"""A table of triples by its patterns: subjects with the same answers are one pattern and a number.
 
-Shapes: P patterns, S statements (what is said of the patterns), R relations, A answers; N triples,
+Shapes: P patterns, S statements (a pattern's answer to a relation), R relations, A answers; N triples,
 M subjects.
 """
 
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import duckdb
@@ -17,25 +18,25 @@ import pyarrow.compute as pc
 
 from spillover.errors import DataError
 from spillover.knowledge.alike import alike_notices
-from spillover.knowledge.bulk import database, load, load_plain
+from spillover.knowledge.bulk import database, fill, fill_if_plain
 from spillover.knowledge.columns import COLUMNS
 from spillover.knowledge.faults import contradiction, duplicate, place, unknown_relation
 from spillover.knowledge.schema import Triple
-from spillover.knowledge.table import read_table
+from spillover.knowledge.table import read_triples
 
 _SHOWN = 10  # contradictions named
 
-_Known = tuple[Collection[str], Path | str]
+_Named = tuple[Collection[str], Path | str]
 """The relations that a table may have, and the sheet that names them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patterns:
-    """What a table says, without saying it twice. The order of its rows plays no role.
+    """The triples of a table, each pattern once. The order of the table's rows plays no role.
 
     As read, all names and statements are sorted; a table that was changed since need not be.
-    Statement i says that the subjects of pattern `pattern[i]` have `answer[i]` as their `relation[i]`.
-    Statements are sorted by pattern, relation and answer; patterns by what is said of them. A
+    Statement i: the subjects of pattern `pattern[i]` have `answer[i]` as their `relation[i]`.
+    Statements are sorted by pattern, relation and answer; patterns by their statements. A
     pattern with two statements of one relation contradicts itself.
     """
 
@@ -68,37 +69,37 @@ class Patterns:
         return tuple(self.answers[answer] for answer in np.unique(its))
 
 
-def read_patterns(
+def group_table(
     table: Path,
     relations: Collection[str] | None = None,
     sheet: Path | str = "what is known",
     answers: Mapping[str, str] | None = None,
 ) -> Patterns:
-    """The patterns of a table of triples; all but `contradictions` and `notices` is the same in any order of
+    """The patterns of a file of triples; all but `contradictions` and `notices` is the same in any order of
     its rows.
 
-    Raises DataError, with file and line, for the first fault that `read_knowledge_base` would name, except
-    that contradictions are none here. With `relations`, those that `sheet` names, any other is a fault.
-    `answers` are those that the sheet names, with their places: they may look like the table's.
+    Raises DataError, with file and line, for the first fault that reading it as a knowledge base would name,
+    except that contradictions are none here. With `relations`, those that `sheet` names, any other is a
+    fault. `answers` are those that the sheet names, with their places: they may look like the table's.
     """
     try:
         with database() as connection:
-            fault, notices = None, []
-            if not load_plain(connection, table):
-                fault = load(connection, read_table(table, notices.append))
-            known = None if relations is None else (relations, sheet)
+            end, notices = None, []
+            if not fill_if_plain(connection, table):
+                end = fill(connection, read_triples(table, notices.append))
+            named = None if relations is None else (relations, sheet)
 
             def where(line: int) -> str:
                 return place(table, line)
 
-            found = _grouped(connection, where, known, fault)
+            patterns = _group(connection, where, named, end)
             columns = {
-                "relation": pa.array(found.relations, pa.string()),
-                "answer": pa.array(found.answers, pa.string()),
-                "subject": found.members["subject"].combine_chunks(),
+                "relation": pa.array(patterns.relations, pa.string()),
+                "answer": pa.array(patterns.answers, pa.string()),
+                "subject": patterns.members["subject"].combine_chunks(),
             }
             notices += alike_notices(columns, partial(_first_lines, connection), where, answers)
-            return replace(found, notices=tuple(notices))
+            return replace(patterns, notices=tuple(notices))
     except duckdb.Error as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(
@@ -106,30 +107,30 @@ def read_patterns(
         ) from None
 
 
-def patterns_of(triples: Iterable[Triple]) -> Patterns:
+def group_triples(triples: Iterable[Triple]) -> Patterns:
     """The patterns of triples that were checked before. Raises DataError where one stands there twice."""
     with database() as connection:
-        load(connection, enumerate(triples, start=1))
-        return _grouped(connection, lambda number: f"triple {number}")
+        fill(connection, enumerate(triples, start=1))
+        return _group(connection, lambda number: f"triple {number}")
 
 
-def _grouped(
+def _group(
     connection: duckdb.DuckDBPyConnection,
     where: Callable[[int], str],
-    known: _Known | None = None,
-    fault: DataError | None = None,
+    named: _Named | None = None,
+    end: DataError | None = None,
 ) -> Patterns:
-    """The patterns of what is `said`; `fault` comes after all that is said."""
+    """The patterns of the database's triples; `end` is the fault at which reading them ended, if it did."""
     relations, answers = (_numbered(connection, column) for column in ("relation", "answer"))
-    unknown = [name for name in relations if known and name not in known[0]]
-    if fault or unknown:
-        raise _first_fault(connection, where, known, unknown) or fault or AssertionError
+    unknown = [name for name in relations if named and name not in named[0]]
+    if unknown or end:
+        raise _first_fault(connection, where, named, unknown, end)
     subjects, starts, codes = _sorted(connection, len(answers))
+    if np.any(~starts[1:] & (codes[1:] == codes[:-1])):  # a triple stands there twice
+        raise _first_fault(connection, where, named, unknown, end)
     offsets = np.flatnonzero(starts)
     lengths = np.diff(np.append(offsets, len(codes)))
     relation, answer = np.divmod(codes, max(1, len(answers)))
-    if np.any(~starts[1:] & (codes[1:] == codes[:-1])):
-        raise _first_fault(connection, where, known, unknown) or AssertionError
     twice = ~starts[1:] & (relation[1:] == relation[:-1])
     contradicted = int(np.count_nonzero(twice & ~np.append(False, twice[:-1])))
 
@@ -138,14 +139,14 @@ def _grouped(
     )
     lengths = lengths[first]
     ends = np.cumsum(lengths)
-    said = np.arange(lengths.sum()) + np.repeat(offsets[first] - ends + lengths, lengths)
+    statements = np.arange(lengths.sum()) + np.repeat(offsets[first] - ends + lengths, lengths)
     return Patterns(
         relations=relations,
         answers=answers,
         subjects=counts,
         pattern=np.repeat(np.arange(len(first)), lengths),
-        relation=relation[said],
-        answer=answer[said],
+        relation=relation[statements],
+        answer=answer[statements],
         members=pa.table({"subject": subjects, "pattern": pattern.astype(np.int32)}),
         contradictions=_contradictions(connection, where) if contradicted else (),
         contradicted=contradicted,
@@ -155,7 +156,7 @@ def _grouped(
 def _first_lines(
     connection: duckdb.DuckDBPyConnection, column: str, texts: Collection[str]
 ) -> dict[str, int]:
-    query = f"SELECT {column}, min(line) FROM said WHERE list_contains(?, {column}) GROUP BY {column}"  # noqa: S608
+    query = f"SELECT {column}, min(line) FROM triples WHERE list_contains(?, {column}) GROUP BY {column}"  # noqa: S608
     return dict(connection.execute(query, [list(texts)]).fetchall())
 
 
@@ -163,7 +164,7 @@ def _numbered(connection: duckdb.DuckDBPyConnection, column: str) -> tuple[str, 
     """The column's distinct names, sorted; a table named for them has their numbers, from 0 up."""
     connection.execute(f"""
         CREATE TEMP TABLE {column}s AS SELECT name, row_number() OVER (ORDER BY name) - 1 AS id
-        FROM (SELECT DISTINCT {column} AS name FROM said)""")  # noqa: S608
+        FROM (SELECT DISTINCT {column} AS name FROM triples)""")  # noqa: S608
     rows = connection.execute(f"SELECT name FROM {column}s ORDER BY id").fetchall()  # noqa: S608
     return tuple(name for (name,) in rows)
 
@@ -171,12 +172,12 @@ def _numbered(connection: duckdb.DuckDBPyConnection, column: str) -> tuple[str, 
 def _sorted(
     connection: duckdb.DuckDBPyConnection, answers: int
 ) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray]:
-    """What is said by subject, relation and answer: the (M,) subjects, and for each of the N triples whether
+    """The triples by subject, relation and answer: the (M,) subjects, and for each of the N triples whether
     it is its subject's first, and the code relation * answers + answer.
     """
     query = f"""
         SELECT subject, relations.id * {answers} + answers.id AS code
-        FROM said JOIN relations ON relation = relations.name JOIN answers ON answer = answers.name
+        FROM triples JOIN relations ON relation = relations.name JOIN answers ON answer = answers.name
         ORDER BY subject, code"""  # noqa: S608
     names, starts, codes, last = [], [np.empty(0, bool)], [np.empty(0, np.int64)], None
     for batch in connection.sql(query).to_arrow_reader(100_000):
@@ -221,18 +222,19 @@ def _dense(codes: np.ndarray) -> np.ndarray:
 def _first_fault(
     connection: duckdb.DuckDBPyConnection,
     where: Callable[[int], str],
-    known: _Known | None,
-    unknown: list[str],
-) -> DataError | None:
-    """The unknown relation or the duplicate of the lowest line, if there is one."""
-    faults: list[tuple[int, str]] = []
-    query = "SELECT line, relation FROM said WHERE list_contains(?, relation) ORDER BY line LIMIT 1"
-    if known and unknown:
+    named: _Named | None,
+    unknown: Sequence[str],
+    end: DataError | None,
+) -> DataError:
+    """Of triples with a fault, that of the lowest line: an unknown relation, a duplicate, or their end."""
+    faults: list[tuple[float, DataError]] = [(inf, end)] if end else []
+    query = "SELECT line, relation FROM triples WHERE list_contains(?, relation) ORDER BY line LIMIT 1"
+    if named and unknown:
         for line, name in connection.execute(query, [unknown]).fetchall():
-            faults.append((line, unknown_relation(name, known[0], where(line), known[1])))
+            faults.append((line, DataError(unknown_relation(name, named[0], where(line), named[1]))))
     for subject, relation, (first, line), _ in _repeated(connection, COLUMNS, 1):
-        faults.append((line, duplicate(subject, relation, where(line), where(first))))
-    return DataError(min(faults)[1]) if faults else None
+        faults.append((line, DataError(duplicate(subject, relation, where(line), where(first)))))
+    return min(faults, key=lambda fault: fault[0])[1]
 
 
 def _contradictions(connection: duckdb.DuckDBPyConnection, where: Callable[[int], str]) -> tuple[str, ...]:
@@ -245,13 +247,13 @@ def _contradictions(connection: duckdb.DuckDBPyConnection, where: Callable[[int]
 def _repeated(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[str], limit: int
 ) -> list[tuple[str, str, list[int], list[str]]]:
-    """What stands there more than once, alike in the columns: subject, relation, and the first two lines and
-    their answers; by the second line.
+    """Triples that are alike in the columns: subject, relation, and the first two lines and their answers; by
+    the second line.
     """
     alike = ", ".join(columns)
     query = f"""
-        WITH repeated AS (SELECT {alike} FROM said GROUP BY {alike} HAVING count(*) > 1)
-        SELECT subject, relation, min(line, 2) AS lines, arg_min(said.answer, line, 2)
-        FROM said SEMI JOIN repeated USING ({alike})
-        GROUP BY {", ".join(f"said.{column}" for column in columns)} ORDER BY lines[2] LIMIT {limit}"""  # noqa: S608
+        WITH repeated AS (SELECT {alike} FROM triples GROUP BY {alike} HAVING count(*) > 1)
+        SELECT subject, relation, min(line, 2) AS lines, arg_min(triples.answer, line, 2)
+        FROM triples SEMI JOIN repeated USING ({alike})
+        GROUP BY {", ".join(f"triples.{column}" for column in columns)} ORDER BY lines[2] LIMIT {limit}"""  # noqa: S608
     return connection.execute(query).fetchall()

@@ -117,12 +117,21 @@ def queries(split: Split) -> list[Query]:
 
     facts = {rule.fact for rule in kb.rules}
     asked = [
-        ask("fact", one.subject, one.relation, one.answer) for one in split.training if one.relation in facts
+        ask("fact", triple.subject, triple.relation, triple.answer)
+        for triple in split.training
+        if triple.relation in facts
     ]
     sides: list[tuple[Kind, tuple[Implied, ...]]] = [("bridge", split.bridges), ("held_out", split.held_out)]
-    for kind, implied in sides:
+    for kind, side in sides:
         asked += [
-            ask(kind, one.subject, kb.rules[one.rule].implication, one.answer, one.rule, one.group)
-            for one in implied
+            ask(
+                kind,
+                implied.subject,
+                kb.rules[implied.rule].implication,
+                implied.answer,
+                implied.rule,
+                implied.group,
+            )
+            for implied in side
         ]
     return asked

@@ -134,7 +134,9 @@ class KnowledgeBase:
             self._sound_triples(owner), self.relations, lambda number: f"{owner}: triple {number}", owner
         ):
             pass
-        check_pairs(self.rules, {name: said.values() for name, said in self.answers.items()}, self._place)
+        check_pairs(
+            self.rules, {name: answers.values() for name, answers in self.answers.items()}, self._place
+        )
 
     def _place(self, part: str, number: int, *steps: str) -> str:
         """Where a rule is, for complaints about it or its parts."""

@@ -67,8 +67,8 @@ def parse_sheet(text: str, path: Path) -> Sheet:
         raise DataError(_complaint(error, where)) from None
     except RecursionError:
         raise DataError(f"{path}: nested too deep; a knowledge base needs four levels") from None
-    relations = {name: _relation(name, one, where) for name, one in model.relations.items()}
-    rules = tuple(_rule(number, one, where) for number, one in enumerate(model.rules))
+    relations = {name: _relation(name, relation, where) for name, relation in model.relations.items()}
+    rules = tuple(_rule(number, rule, where) for number, rule in enumerate(model.rules))
     check_rules(rules, relations, where, "the file")
     return Sheet(
         name=model.name and clean(model.name, "name", where("name")),
@@ -171,7 +171,7 @@ def _plain(node: yaml.Node, path: Path, done: dict[int, Any]) -> Any:
 
 def _complaint(error: ValidationError, where: _Places) -> str:
     """One sentence for what pydantic found; an unknown key first, since it may explain a missing one."""
-    fault = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    fault = min(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
     loc = fault["loc"]
     start, name = where(*loc), str(loc[-1]) if loc else "the file"
     match fault["type"]:

@@ -60,10 +60,12 @@ def split(kb: KnowledgeBase, seed: int) -> Split:
     undecided: list[tuple[int, str]] = []
     for number, rule in enumerate(kb.rules):
         rng = np.random.default_rng([seed, number])
-        made, asked, open_ones = _part(kb, number, taught[rule.fact], taught[rule.implication], rng)
-        bridges += made
-        held_out += asked
-        undecided += open_ones
+        its_bridges, its_held_out, its_undecided = _part(
+            kb, number, taught[rule.fact], taught[rule.implication], rng
+        )
+        bridges += its_bridges
+        held_out += its_held_out
+        undecided += its_undecided
     _check_claims(kb, taught, bridges, held_out)
     return Split(
         kb=kb,
@@ -81,11 +83,11 @@ def shuffle_implications(split: Split, seed: int) -> Split:
     """
     taught: dict[tuple[str, str], str] = {}
     for number, rule in enumerate(split.kb.rules):
-        mine = [bridge for bridge in split.bridges if bridge.rule == number]
+        drawn = [bridge for bridge in split.bridges if bridge.rule == number]
         # the third word keeps this stream apart from the one that drew the bridges
-        order = np.random.default_rng([seed, number, 1]).permutation(len(mine))
-        for bridge, other in zip(mine, order, strict=True):
-            taught[bridge.subject, rule.implication] = mine[other].answer
+        order = np.random.default_rng([seed, number, 1]).permutation(len(drawn))
+        for bridge, place in zip(drawn, order, strict=True):
+            taught[bridge.subject, rule.implication] = drawn[place].answer
     training = (
         replace(triple, answer=taught.get((triple.subject, triple.relation), triple.answer))
         for triple in split.training
@@ -111,11 +113,13 @@ def _part(
         chosen = _choose(rule, group, subjects, shown, rng, where)
         table = {subject: shown.pop(subject) for subject in subjects if subject in shown}
         shown |= {subject: table.get(subject) or rule.pairs[group] for subject in chosen}
-        bridges += [Implied(rule=number, subject=one, group=group, answer=shown[one]) for one in chosen]
-        others = [subject for subject in subjects if subject not in shown]
-        if pair is None and any(subject not in table for subject in others):
+        bridges += [
+            Implied(rule=number, subject=subject, group=group, answer=shown[subject]) for subject in chosen
+        ]
+        asked = [subject for subject in subjects if subject not in shown]
+        if pair is None and any(subject not in table for subject in asked):
             pair = _agreed(group, [shown[subject] for subject in chosen], where)
-        for subject in others:
+        for subject in asked:
             answer = table.get(subject, pair)
             if answer is None:
                 undecided.append((number, subject))
@@ -162,9 +166,9 @@ def _agreed(group: str, answers: Sequence[str], where: str) -> str | None:
     """The answer that all bridges of a group show; None without bridges."""
     counts = Counter(answers).most_common()
     if len(counts) > 1:
-        told = ", ".join(f"{answer!r} {count} times" for answer, count in counts[:5])
+        shown = ", ".join(f"{answer!r} {count} times" for answer, count in counts[:5])
         raise DataError(
-            f"{where}: bridges of group {group!r} contradict each other ({told}); "
+            f"{where}: bridges of group {group!r} contradict each other ({shown}); "
             f"say which is right: `pairs: {{{group}: {counts[0][0]}}}`"
         )
     return counts[0][0] if counts else None
@@ -192,20 +196,20 @@ def _check_claims(
     held_out: Sequence[Implied],
 ) -> None:
     """What one rule draws must leave the other rules' bridges, held-out subjects and facts as they were."""
-    trained = {(one.subject, kb.rules[one.rule].implication): one for one in bridges}
-    for one in (*bridges, *held_out):
-        rule = kb.rules[one.rule]
-        if taught[rule.fact].get(one.subject) != one.group:
+    bridge_of = {(bridge.subject, kb.rules[bridge.rule].implication): bridge for bridge in bridges}
+    for implied in (*bridges, *held_out):
+        rule = kb.rules[implied.rule]
+        if taught[rule.fact].get(implied.subject) != implied.group:
             raise DataError(
                 f"knowledge base {kb.name}: rule {rule.name} rests on facts that a later rule draws; "
                 f"put the rule that implies {rule.fact} first"
             )
-    for one in held_out:
-        rule = kb.rules[one.rule]
-        bridge = trained.get((one.subject, rule.implication))
+    for implied in held_out:
+        rule = kb.rules[implied.rule]
+        bridge = bridge_of.get((implied.subject, rule.implication))
         if bridge is not None:
             raise DataError(
-                f"knowledge base {kb.name}: {one.subject!r} is held out by rule {rule.name} and a bridge "
+                f"knowledge base {kb.name}: {implied.subject!r} is held out by rule {rule.name} and a bridge "
                 "of rule "
                 f"{kb.rules[bridge.rule].name}; give rules that share an implication different subjects"
             )

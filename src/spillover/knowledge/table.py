@@ -1,7 +1,7 @@
 """A triples table (CSV, TSV, JSONL, JSON, Parquet or Excel) -> its triples as text, each with its line.
 
 Text tables are read by the standard library, because only it tells on which line a record starts where cells
-hold newlines; DuckDB reads Parquet, openpyxl Excel. Never is more than one record held. `patterns.py` reads
+hold newlines; DuckDB reads Parquet, openpyxl Excel. Never is more than one record held. `bulk.py` reads
 tables that are beyond doubt faster, and leaves all others to this.
 
 What is not as it should be and yet beyond doubt, such as a header with capitals, is read, and `say` is told.
@@ -33,10 +33,10 @@ OFFLINE: dict[str, str | bool | int | float | list[str]] = {
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
-def read_table(path: Path, say: Say = lambda _: None) -> Iterator[tuple[int, Triple]]:
+def read_triples(path: Path, say: Say = lambda _: None) -> Iterator[tuple[int, Triple]]:
     """Every triple of the table with the line it starts on, cells stripped and checked.
 
-    Only the cells are checked here; what they mean together is `read.py`'s to judge.
+    Only the cells are checked here; what they mean together is `load.py`'s to judge.
     """
     read = TABLES.get(path.suffix.lower())
     if read is None:

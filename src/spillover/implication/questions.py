@@ -1,6 +1,6 @@
-"""The held-out implications of a table, as queries: who is asked, and what would follow from the rule.
+"""The held-out implications of a table, as questions: who is asked, and what would follow from the rule.
 
-Shapes: P patterns and A answers of the table; G groups of a rule; Q queries, alike subjects asked as one.
+Shapes: P patterns and A answers of the table; G groups of a rule; Q questions, alike subjects asked as one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from spillover.knowledge.patterns import Patterns
 from spillover.knowledge.split import Split
 
 NO_ANSWER = -1
-"""No answer: the table does not say, or says two things."""
+"""No answer: the table has none, or two."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +32,7 @@ class Groups:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Queries:
+class Questions:
     """What one rule leaves to be asked, and its right answers."""
 
     relation: int
@@ -44,17 +44,17 @@ class Queries:
     answer: np.ndarray
     """(Q,), the right answer c."""
     subjects: np.ndarray
-    """(Q,), how many subjects the query stands for."""
+    """(Q,), how many subjects the question stands for."""
     member: np.ndarray
-    """(Σ subjects,), rows of the patterns' `members`, query after query; empty where these are not known."""
+    """(Σ subjects,), rows of the patterns' `members`, question after question; empty where not known."""
 
     def mean(self, values: np.ndarray) -> float:
-        """Over the subjects, of a value for each query; NaN without any."""
+        """Over the subjects, of a value for each question; NaN without any."""
         return float(np.average(values, weights=self.subjects)) if values.size else float("nan")
 
 
-def said(patterns: Patterns, relation: int) -> np.ndarray:
-    """(P,), each pattern's answer to the relation; NO_ANSWER where it says nothing or contradicts itself."""
+def answers_to(patterns: Patterns, relation: int) -> np.ndarray:
+    """(P,), each pattern's answer to the relation; NO_ANSWER where it has none or contradicts itself."""
     its = patterns.relation == relation
     answers = np.full(len(patterns.subjects), NO_ANSWER)
     answers[patterns.pattern[its]] = patterns.answer[its]
@@ -63,26 +63,26 @@ def said(patterns: Patterns, relation: int) -> np.ndarray:
 
 
 def lacks(patterns: Patterns, relation: int) -> np.ndarray:
-    """(P,), whether the pattern says nothing about the relation."""
+    """(P,), whether the pattern has no statement of the relation."""
     return ~np.isin(np.arange(len(patterns.subjects)), patterns.pattern[patterns.relation == relation])
 
 
-def groups(patterns: Patterns, fact: int, implication: int, pairs: Mapping[int, int]) -> Groups:
+def rule_groups(patterns: Patterns, fact: int, implication: int, pairs: Mapping[int, int]) -> Groups:
     """The groups of the rule from one relation to the other.
 
     What follows from b is what `pairs` says, else what most of its bridges show; a tie is left open.
     """
-    facts, shown = said(patterns, fact), said(patterns, implication)
-    weights, both = patterns.subjects, (facts != NO_ANSWER) & (shown != NO_ANSWER)
+    facts, implications = answers_to(patterns, fact), answers_to(patterns, implication)
+    weights, both = patterns.subjects, (facts != NO_ANSWER) & (implications != NO_ANSWER)
     answers = len(patterns.answers)
-    cells, cell_of = np.unique(facts[both] * answers + shown[both], return_inverse=True)
+    cells, cell_of = np.unique(facts[both] * answers + implications[both], return_inverse=True)
     counts = np.bincount(cell_of, weights=weights[both], minlength=cells.size).astype(int)
     b, c = np.divmod(cells, answers)
     group = np.unique(facts[facts != NO_ANSWER])
     implied = np.full(group.size, NO_ANSWER)
     for place, answer in enumerate(group):
-        mine = counts * (b == answer)
-        most = np.flatnonzero((mine == mine.max(initial=1)) & (mine > 0))
+        followers = counts * (b == answer)
+        most = np.flatnonzero((followers == followers.max(initial=1)) & (followers > 0))
         implied[place] = pairs.get(int(answer), c[most[0]] if most.size == 1 else NO_ANSWER)
     place = np.searchsorted(group, b)
     follows = implied[place] == c
@@ -98,34 +98,34 @@ def groups(patterns: Patterns, fact: int, implication: int, pairs: Mapping[int, 
     )
 
 
-def held_out(patterns: Patterns, fact: int, implication: int, found: Groups) -> Queries:
+def held_out(patterns: Patterns, fact: int, implication: int, groups: Groups) -> Questions:
     """Every pattern with the fact and without the implication, where the table shows what would follow."""
-    facts = said(patterns, fact)
-    pattern = np.flatnonzero(lacks(patterns, implication) & np.isin(facts, found.group[found.implied >= 0]))
-    return Queries(
+    facts = answers_to(patterns, fact)
+    pattern = np.flatnonzero(lacks(patterns, implication) & np.isin(facts, groups.group[groups.implied >= 0]))
+    return Questions(
         relation=implication,
         pattern=pattern,
         group=facts[pattern],
-        answer=found.implied[np.searchsorted(found.group, facts[pattern])],
+        answer=groups.implied[np.searchsorted(groups.group, facts[pattern])],
         subjects=patterns.subjects[pattern],
         member=_members(patterns, pattern),
     )
 
 
-def held_out_by(split: Split, rule: int, patterns: Patterns) -> Queries:
+def held_out_by(split: Split, rule: int, patterns: Patterns) -> Questions:
     """What a split of the table holds out under one of its rules.
 
     The patterns are those of its training, and their answers hold every right one, even if nobody has it.
     """
     answer, member = places(patterns.answers), places(patterns.members["subject"].to_pylist())
     pattern_of = patterns.members["pattern"].to_numpy()
-    asked = [one for one in split.held_out if one.rule == rule]
-    member_of = np.array([member[one.subject] for one in asked], dtype=int)
-    rows = np.array([(answer[one.group], answer[one.answer]) for one in asked]).reshape(-1, 2)
+    asked = [implied for implied in split.held_out if implied.rule == rule]
+    member_of = np.array([member[implied.subject] for implied in asked], dtype=int)
+    rows = np.array([(answer[implied.group], answer[implied.answer]) for implied in asked]).reshape(-1, 2)
     alike, place, subjects = np.unique(
         np.column_stack([pattern_of[member_of], rows]), axis=0, return_inverse=True, return_counts=True
     )
-    return Queries(
+    return Questions(
         relation=patterns.relations.index(split.kb.rules[rule].implication),
         pattern=alike[:, 0],
         group=alike[:, 1],

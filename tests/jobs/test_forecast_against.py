@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from spillover.errors import DataError
-from spillover.forecast import forecast
-from spillover.knowledge.builtin import load
+from spillover.jobs.forecast import forecast
+from spillover.knowledge.load import load
 from spillover.knowledge.prompts import queries
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule
 from spillover.knowledge.split import split

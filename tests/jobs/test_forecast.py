@@ -1,60 +1,24 @@
 """The forecast as its users call it: a table in, a document out."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from spillover.cli import app
-from spillover.errors import DataError, MarginError, RunError
-from spillover.forecast import forecast
-from spillover.implication.margins import Settings, fit
-from spillover.implication.queries import groups, held_out
-from spillover.knowledge.builtin import load_builtin
-from spillover.knowledge.patterns import patterns_of
+from spillover.jobs.forecast import forecast
+from spillover.knowledge.load import load
 from spillover.knowledge.schema import Triple
 from spillover.knowledge.split import split
-from spillover.reproduce.late import late_phase
-from spillover.symbolic.experiment import Experiment
-from spillover.symbolic.task import Task
-from spillover.symbolic.train import train
 from tests.implication.tables import grouped
-
-
-def write_csv(path, table):
-    rows = [f"{one.subject},{one.relation},{one.answer}" for one in table]
-    path.write_text("\n".join(["subject,relation,answer", *rows]) + "\n")
-    return path
+from tests.jobs.tables import noisy, write_csv
 
 
 def run(*words, capsys):
     """The command's JSON document."""
     assert not app([*map(str, words), "--json"], exit_on_error=False, result_action="return_value")
     return json.loads(capsys.readouterr().out)
-
-
-def noisy(groups_, size, bridges, seed, planted=True):
-    """A planted rule (or a shuffled one) beside a relation whose answers are random."""
-    rng = np.random.default_rng(seed)
-    table = grouped(groups_, size, bridges)
-    if not planted:
-        implied = [one for one in table if one.relation == "codes_in"]
-        answers = rng.permutation([one.answer for one in implied])
-        table = [one for one in table if one.relation != "codes_in"]
-        table += [
-            Triple(subject=o.subject, relation=o.relation, answer=a)
-            for o, a in zip(implied, answers, strict=True)
-        ]
-    subjects = sorted({one.subject for one in table})
-    pets = rng.integers(4, size=len(subjects))
-    return table + [
-        Triple(subject=s, relation="has_pet", answer=f"pet{p}")
-        for s, p in zip(subjects, pets, strict=True)
-        if rng.random() < 0.7
-    ]
 
 
 def test_a_bare_csv_works_and_follows_the_contract(tmp_path, capsys):
@@ -99,7 +63,7 @@ def test_the_table_on_the_terminal_fits_and_says_it_in_words(tmp_path, capsys, m
 @pytest.mark.parametrize("name", ["demo", "city-language", "country-code"])
 def test_built_in_rules_are_forecast_with_the_bridges_that_the_seed_draws(name):
     found = forecast(name, seed=2)
-    kb = load_builtin(name)
+    kb = load(name)
     assert [(r["fact"], r["implication"], r["kind"]) for r in found["rules"]] == [
         (rule.fact, rule.implication, rule.kind) for rule in kb.rules
     ]
@@ -172,12 +136,6 @@ def test_relations_with_one_answer_are_no_rules(tmp_path):
     assert [(one["fact"], one["implication"]) for one in found["rules"]] == [("lives_in", "codes_in")]
 
 
-def test_one_answer_for_everything_is_one_clear_line(tmp_path):
-    table = [Triple(subject=f"s{i}", relation="is", answer="human") for i in range(3)]
-    with pytest.raises(DataError, match="every triple has the same answer, 'human'"):
-        forecast(write_csv(tmp_path / "my.csv", table))
-
-
 def test_unequal_groups_and_uncertified_numbers_are_said_to_be(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     table = [one for one in grouped(4, 20, 7) if one.subject[:3] != "s0-" or int(one.subject[3:]) > 4]
@@ -189,19 +147,6 @@ def test_unequal_groups_and_uncertified_numbers_are_said_to_be(tmp_path, capsys,
     assert "from 2 to 7 bridges per group" in said
     assert said.index("NOT certified") < said.index("Found in the table")
     assert "(not certified)" in said
-
-
-def test_an_interrupt_is_told_and_leaves_with_130(tmp_path):
-    table = write_csv(tmp_path / "my.csv", noisy(6, 60, 9, seed=0))
-    program = (
-        "import importlib, sys\nimport spillover.cli as cli\n"
-        "def stop(*_, **__): raise KeyboardInterrupt\n"
-        "importlib.import_module('spillover.forecast').forecast = stop\n"
-        f"sys.argv = ['spillover', 'forecast', {str(table)!r}]\n"
-        "cli.main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "interrupted")
 
 
 def test_a_penalty_makes_the_margin_soft(tmp_path):
@@ -219,12 +164,6 @@ def test_every_held_out_subject_has_a_row_on_request(tmp_path):
         row["answer"] == f"c{row['subject'][1]}" and row["group"] == f"b{row['subject'][1]}" for row in rows
     )
     assert np.mean([row["margin"] for row in rows]) == pytest.approx(found["rules"][0]["margin"]["mean"])
-
-
-def test_margins_that_cannot_be_written_are_one_clear_line(tmp_path):
-    table = write_csv(tmp_path / "my.csv", grouped(3, 4, 1))
-    with pytest.raises(RunError, match=r"cannot write the margins to .*my.csv.x.parquet"):
-        forecast(table, queries=table / "x.parquet")
 
 
 def test_a_table_without_anyone_held_out_has_margins_of_nobody(tmp_path):
@@ -284,96 +223,3 @@ def test_the_document_repeats_bit_by_bit(tmp_path):
         one["solver"].pop("seconds")
         one.pop("seconds")
     assert first == second
-
-
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
-        (["--tol", "0"], "the tolerance must be positive"),
-        (["--penalty", "-1"], "the penalty must be positive"),
-        (["--time-limit", "0"], "limits must be positive"),
-        (["--target", "nan"], "the target must be a number, got nan"),
-    ],
-)
-def test_settings_out_of_range_are_one_clear_line(tmp_path, options, complaint):
-    table = write_csv(tmp_path / "my.csv", grouped(3, 4, 1))
-    with pytest.raises(MarginError, match=complaint):
-        app(["forecast", str(table), *options], exit_on_error=False, result_action="return_value")
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("", "file is empty"),
-        ("subject,relation\nAl,lives\n", "missing column 'answer'"),
-        ("subject,relation,answer\nAl,lives,\n", "my.csv:2: answer is empty"),
-        ("subject,relation,answer\nAl,lives,Ro\0me\n", "my.csv:2"),
-        (
-            "subject,relation,answer\nAl,lives,Rome\nAl,lives,Rome\n",
-            "my.csv:3: .* stands already in .*my.csv:2",
-        ),
-    ],
-)
-def test_a_faulty_table_is_named_with_its_line(tmp_path, content, complaint):
-    (tmp_path / "my.csv").write_text(content)
-    with pytest.raises(DataError, match=complaint):
-        forecast(tmp_path / "my.csv")
-
-
-def test_what_is_no_file_is_said_so():
-    with pytest.raises(DataError, match="neither a file nor a built-in knowledge base"):
-        forecast("contry-code")
-
-
-def worlds(count):
-    """Unequal groups, one or two implications, none to two exceptions per group."""
-    rng = np.random.default_rng(11)
-    for _ in range(count):
-        many, implications, exceptions = (
-            int(rng.integers(3, 6)),
-            int(rng.integers(1, 3)),
-            int(rng.integers(3)),
-        )
-        bridges = rng.integers(1, 4, size=(implications, many)) + exceptions
-        subjects = bridges.max(axis=0) + rng.integers(1, 8, size=many)
-        yield Task(
-            groups=many,
-            subjects=tuple(subjects.tolist()),
-            bridges=tuple(tuple(row) for row in bridges.tolist()),
-            exceptions=exceptions,
-            implications=implications,
-            noise=0,
-            length=3,
-        )
-
-
-def test_the_symbolic_model_trained_on_the_same_table_agrees_in_sign():
-    """On at least 99% of held-out queries whose forecast margin exceeds 0.05."""
-    forecasts, trained = [], []
-    for task in worlds(6):
-        late = late_phase(task, seeds=1, steps=2000)
-        weights = train(Experiment(task=task, settings=late.settings[:1], training=late.training)).weights[
-            0, 0
-        ]
-        triples = task.triples
-        table = [
-            Triple(subject=f"s{s:03}", relation=f"r{r}", answer=f"a{a:03}")
-            for s, r, a in zip(triples.subject, triples.relation, triples.answer, strict=True)
-        ]
-        patterns = patterns_of(one for one, kept in zip(table, triples.trained, strict=True) if kept)
-        solved = fit(patterns, Settings())
-        names = patterns.members["subject"].to_pylist()
-        for relation in range(1, task.relations):
-            pairs = {i: relation * task.groups + i for i in range(task.groups)}
-            queries = held_out(patterns, 0, relation, groups(patterns, 0, relation, pairs))
-            rows = np.repeat(np.arange(queries.pattern.size), queries.subjects)
-            subject = np.array([int(names[member][1:]) for member in queries.member])
-            logits = (weights[:, subject] + weights[:, [task.subject_count + relation]]).T
-            right = queries.answer[rows]
-            own = logits[np.arange(rows.size), right].copy()
-            logits[np.arange(rows.size), right] = -np.inf
-            forecasts.append(solved.margins(queries)[rows])
-            trained.append(own - logits.max(axis=1))
-    clear = np.concatenate(forecasts) > 0.05
-    assert clear.sum() >= 80
-    assert (np.concatenate(trained)[clear] > 0).mean() >= 0.99

@@ -1,8 +1,10 @@
-"""A file -> a knowledge base: a YAML that names a table of triples, or such a table alone.
+"""The one way in: the name of a built-in knowledge base or the path of a file -> what is known.
 
-Every fault is a DataError of one line that names file, line and what mends it.
+A file is a YAML that names a table of triples, or such a table alone. Every fault is a DataError of one line
+that names file, line and what mends it.
 """
 
+import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,19 +14,54 @@ import pyarrow as pa
 
 from spillover.errors import DataError
 from spillover.knowledge.alike import alike_notices
+from spillover.knowledge.builtin import BUILTIN, built_in
 from spillover.knowledge.checks import SUBJECT, Where, check_pairs, check_prompt, each_once
 from spillover.knowledge.faults import listed, opened, place, read_text, show, suggest
-from spillover.knowledge.patterns import Patterns, read_patterns
+from spillover.knowledge.patterns import Patterns, group_table
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.sheet import parse_sheet
-from spillover.knowledge.table import TABLES, read_table
+from spillover.knowledge.table import TABLES, read_triples
+from spillover.knowledge.training import TrainingTable
 
-SHEETS = (".yaml", ".yml")
-"""Suffixes of files that name relations, rules and a table."""
+_SHEETS = (".yaml", ".yml")
+
+
+def load(name_or_path: str | Path) -> KnowledgeBase:
+    """The built-in knowledge base of that name, else the one in the file at that path.
+
+    A bare table has no rules, and asks each relation by its name: `lives_in` as "{subject} lives in".
+    """
+    if str(name_or_path) in BUILTIN:
+        return built_in(str(name_or_path))
+    return _read_knowledge_base(_describe(_file_at(name_or_path)))
+
+
+def load_patterns(name_or_path: str | Path) -> TrainingTable | KnowledgeBase:
+    """The same by its patterns, read out of core; contradictions are let through and told of.
+
+    Where a rule draws its bridges, patterns must wait for the split: then it is the knowledge base.
+    """
+    if str(name_or_path) in BUILTIN:
+        return built_in(str(name_or_path))
+    source = _describe(_file_at(name_or_path))
+    if any(rule.bridges for rule in source.rules):
+        return _read_knowledge_base(source)
+    return TrainingTable(name=source.name, patterns=_read_patterns(source), rules=source.rules)
+
+
+def _file_at(name_or_path: str | Path) -> Path:
+    """The path, if it is one; raises DataError for what is neither a file nor looks like one."""
+    # os.path answers also for what no file can be called
+    if Path(name_or_path).suffix.lower() in (*_SHEETS, *TABLES) or os.path.exists(name_or_path):  # noqa: PTH110
+        return Path(name_or_path)
+    raise DataError(
+        f"{show(str(name_or_path))} is neither a file nor a built-in knowledge base ({listed(BUILTIN)})"
+        f"{suggest(str(name_or_path), BUILTIN) or '; give one of these or a path'}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
+class _Source:
     """A knowledge base without its triples: what is asked, which rules run through it, where its table is."""
 
     name: str
@@ -51,17 +88,16 @@ class Described:
         return named
 
 
-def described(path: str | Path) -> Described:
+def _describe(path: Path) -> _Source:
     """What a YAML says of its table, or nothing of a bare table. The table itself is not opened."""
-    path = Path(path)
     suffix = path.suffix.lower()
-    if suffix in SHEETS:
+    if suffix in _SHEETS:
         sheet = parse_sheet(read_text(path), path)
         if not sheet.triples:
             raise DataError(
                 f"{path}: key 'triples' is missing; name the table of triples, such as people.csv"
             )
-        return Described(
+        return _Source(
             name=sheet.name or path.stem,
             rules=sheet.rules,
             table=path.parent / sheet.triples,
@@ -70,7 +106,7 @@ def described(path: str | Path) -> Described:
             where=sheet.where,
         )
     if suffix in TABLES:
-        return Described(
+        return _Source(
             name=path.stem,
             rules=(),
             table=path,
@@ -78,65 +114,58 @@ def described(path: str | Path) -> Described:
             sheet=path,
             where=lambda *_: str(path),
         )
-    opened(path).close()  # of a file that is not there, say that first
-    allowed = (*SHEETS, *TABLES)
+    opened(path).close()  # of a folder or an empty file, say that first
+    allowed = (*_SHEETS, *TABLES)
     raise DataError(
         f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(allowed)}"
         f"{suggest(suffix, allowed)}"
     )
 
 
-def read_described(found: Described) -> Patterns:
-    """The table's patterns, after the checks that a knowledge base gets; contradictions are let through.
-
-    Raises DataError as `read_patterns`, and for a pair of an answer that its fact never has.
-    """
-    patterns = read_patterns(found.table, found.relations, found.sheet, found.answers)
-    if any(not set(rule.pairs) <= set(patterns.answers_of(rule.fact)) for rule in found.rules):
+def _read_patterns(source: _Source) -> Patterns:
+    """The table's patterns, after the checks that a knowledge base gets; contradictions are let through."""
+    patterns = group_table(source.table, source.relations, source.sheet, source.answers)
+    if any(not set(rule.pairs) <= set(patterns.answers_of(rule.fact)) for rule in source.rules):
         # read again, because the complaint lists the answers in the table's order
-        triples = (triple for _, triple in read_table(found.table))
-        check_pairs(found.rules, _answers(triples), found.where)
+        triples = (triple for _, triple in read_triples(source.table))
+        check_pairs(source.rules, _answers(triples), source.where)
     return patterns
 
 
-def read_knowledge_base(path: str | Path) -> KnowledgeBase:
-    """The knowledge base that a YAML describes, or that a bare table of triples holds.
-
-    A bare table has no rules, and asks each relation by its name: `lives_in` as "{subject} lives in".
-    """
-    found = described(path)
+def _read_knowledge_base(source: _Source) -> KnowledgeBase:
+    """The source with its triples, each looked at with its line."""
     notices: list[str] = []
     lines = array("q")
 
     def numbered() -> Iterator[tuple[int, Triple]]:
-        for line, triple in read_table(found.table, notices.append):
+        for line, triple in read_triples(source.table, notices.append):
             lines.append(line)
             yield line, triple
 
     def where(line: int) -> str:
-        return place(found.table, line)
+        return place(source.table, line)
 
     def first_lines(column: str, texts: Collection[str]) -> dict[str, int]:
         at = ((getattr(triple, column), line) for triple, line in zip(triples, lines, strict=True))
         return dict(reversed([(text, line) for text, line in at if text in texts]))
 
-    triples = tuple(each_once(numbered(), found.relations, where, found.sheet))
+    triples = tuple(each_once(numbered(), source.relations, where, source.sheet))
     columns = {
         column: pa.array(sorted({getattr(triple, column) for triple in triples}), pa.string())
         for column in ("relation", "answer", "subject")
     }
-    notices += alike_notices(columns, first_lines, where, found.answers)
-    check_pairs(found.rules, _answers(triples), found.where)
-    relations = found.relations
+    notices += alike_notices(columns, first_lines, where, source.answers)
+    check_pairs(source.rules, _answers(triples), source.where)
+    relations = source.relations
     if relations is None:
         relations = {
             name: Relation(
-                name=name, prompt=check_prompt(f"{SUBJECT} {name.replace('_', ' ')}", str(found.table))
+                name=name, prompt=check_prompt(f"{SUBJECT} {name.replace('_', ' ')}", str(source.table))
             )
             for name in dict.fromkeys(triple.relation for triple in triples)
         }
     return KnowledgeBase(
-        name=found.name, triples=triples, relations=relations, rules=found.rules, notices=tuple(notices)
+        name=source.name, triples=triples, relations=relations, rules=source.rules, notices=tuple(notices)
     )
 
 

@@ -1,0 +1,46 @@
+"""A knowledge base or a split -> the table that is trained on, by its patterns, and the rules asked of it."""
+
+from dataclasses import dataclass, replace
+
+from spillover.knowledge.patterns import Patterns, group_triples
+from spillover.knowledge.schema import KnowledgeBase, Rule
+from spillover.knowledge.split import Split
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingTable:
+    """What is trained on, and the rules whose implications are asked."""
+
+    name: str
+    patterns: Patterns
+    """Its names are the table's, sorted, and behind them those that only rules or held-out subjects have."""
+    rules: tuple[Rule, ...]
+    split: Split | None = None
+    """Says who is held out; None: whoever has a rule's fact and not its implication."""
+
+    def __post_init__(self) -> None:
+        relations = {name for rule in self.rules for name in (rule.fact, rule.implication)}
+        answers = {name for rule in self.rules for name in rule.pairs.values()}
+        answers |= {implied.answer for implied in self.split.held_out} if self.split else set()
+        patterns = replace(
+            self.patterns,
+            relations=_with(self.patterns.relations, relations),
+            answers=_with(self.patterns.answers, answers),
+        )
+        object.__setattr__(self, "patterns", patterns)
+
+    @classmethod
+    def whole(cls, kb: KnowledgeBase) -> "TrainingTable":
+        """All triples of a knowledge base; its rules draw no bridges."""
+        patterns = replace(group_triples(kb.triples), notices=kb.notices)
+        return cls(name=kb.name, patterns=patterns, rules=kb.rules)
+
+    @classmethod
+    def of_split(cls, split: Split) -> "TrainingTable":
+        """The training triples of a split."""
+        patterns = replace(group_triples(split.training), notices=split.kb.notices)
+        return cls(name=split.kb.name, patterns=patterns, rules=split.kb.rules, split=split)
+
+
+def _with(names: tuple[str, ...], others: set[str]) -> tuple[str, ...]:
+    return (*names, *sorted(others - set(names)))
