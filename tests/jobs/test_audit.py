@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spillover.cells import compute
+from spillover.cells import tune
 from spillover.errors import DataError, RunError
 from spillover.jobs.audit import audit
 from spillover.jobs.score import score
@@ -82,7 +82,7 @@ def test_a_finished_run_is_read_not_repeated(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = audit("country-code", model=tiny, settings=SETTINGS, out=tmp_path / "run")
-    monkeypatch.setattr(compute, "finetune", lambda *a, **k: pytest.fail("tuned again"))
+    monkeypatch.setattr(tune, "finetune", lambda *a, **k: pytest.fail("tuned again"))
     (tmp_path / "run" / "report.html").unlink()
     assert audit("country-code", model=tiny, settings=SETTINGS, out=tmp_path / "run") == first
     assert (tmp_path / "run" / "report.html").exists()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from spillover import cli
-from spillover.cells import compute
+from spillover.cells import tune as cells_tune
 from spillover.errors import DataError, MarginError, RunError
 from spillover.jobs import audit as audit_module
 from spillover.jobs import margins
@@ -55,7 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def untuned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits that learn nothing, in no time."""
-    monkeypatch.setattr(compute, "finetune", lambda net, *rest, **options: net)
+    monkeypatch.setattr(cells_tune, "finetune", lambda net, *rest, **options: net)
 
 
 def run_folders() -> list[Path]:
@@ -245,7 +245,7 @@ def test_seconds_add_up_over_a_resume_and_ctrl_c_says_where_to_go_on(
         return net
 
     monkeypatch.setattr(record, "monotonic", lambda: now)
-    monkeypatch.setattr(compute, "finetune", tune)
+    monkeypatch.setattr(cells_tune, "finetune", tune)
     monkeypatch.setattr(sys, "argv", ["spillover", "audit", "people.yaml", "--model", tiny])
     kill: BaseException | None = KeyboardInterrupt()
     with pytest.raises(SystemExit) as left:

@@ -8,11 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from spillover.cells.cell import Cell, Weights
+from spillover.cells.tune import Log, tune
 from spillover.knowledge.prompts import Question
 from spillover.llm import models
-from spillover.llm.finetune import finetune
 from spillover.llm.score import score, unscorable
-from spillover.llm.settings import FineTuneConfig
 from spillover.runs.progress import Progress, silent
 
 ANSWERS = pa.schema(
@@ -24,9 +23,6 @@ ANSWERS = pa.schema(
     ]
 )
 """Columns of a cell's scores, one row for each question and candidate."""
-
-Log = Callable[[list[dict[str, Any]]], None]
-"""Given a tune's whole training log so far."""
 
 
 def locate(name: str, log: Callable[[str], None] = lambda line: None) -> Weights:
@@ -56,7 +52,7 @@ def compute(
             log=lambda line: progress(line, 0, 0),
         )
     else:
-        model, tokenizer = _tune(cell, cell.settings, scratch or Path(), on_log, progress)
+        model, tokenizer = tune(cell, scratch or Path(), on_log, progress)
         if keep is not None:
             models.save(model, tokenizer, keep)
     stage = f"score, {cell.title}"
@@ -85,22 +81,3 @@ def answers(
             for completion, value, reason in zip(question.completions, values, why, strict=True)
         ]
     return pa.Table.from_pylist(rows, schema=ANSWERS)
-
-
-def _tune(
-    cell: Cell, settings: FineTuneConfig, scratch: Path, on_log: Log, progress: Progress
-) -> tuple[Any, Any]:
-    """(model, tokenizer) after the cell's tune."""
-    model, tokenizer = models.load(cell.weights.folder)
-    stage = f"tune, {cell.title}"
-    tuned = finetune(
-        model,
-        tokenizer,
-        cell.taught,
-        settings,
-        interventions=cell.interventions,
-        checkpoints=scratch,
-        on_log=on_log,
-        on_step=lambda done, steps: progress(stage, done, steps),
-    )
-    return tuned, tokenizer

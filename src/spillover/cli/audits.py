@@ -20,6 +20,7 @@ def audit(
     learning_rate: float | None = None,
     batch_size: int | None = None,
     lora: int | None = None,
+    processes: int | None = None,
     shuffle: Annotated[bool, Parameter(negative="")] = False,
     keep_model: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
@@ -45,6 +46,8 @@ def audit(
         Examples per step.
     lora
         Rank of LoRA adapters; without it every parameter is tuned.
+    processes
+        Processes that share the model and its tune (FSDP); on GPUs one each.
     shuffle
         The null control: deal the bridges' implications out at random before training.
     keep_model
@@ -64,6 +67,7 @@ def audit(
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "lora": lora,
+        "processes": processes,
     }
     given = {name: value for name, value in given.items() if value is not None}
     with Bars() as bars:

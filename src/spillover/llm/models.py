@@ -69,7 +69,7 @@ def load(
     whole = base if is_adapter(tuned) else tuned
     model = _load_model(whole, getattr(torch, dtype))
     home = tuned if has_tokenizer(tuned) else base
-    tokenizer = _load_tokenizer(home, model.config)
+    tokenizer = load_tokenizer(home, model.config)
     if whole != tuned:
         model = attach(model, tuned, log=log)
     rows = model.get_input_embeddings().weight.shape[0]
@@ -134,7 +134,8 @@ def _load_model(folder: Path, dtype: Any) -> Any:
     return model
 
 
-def _load_tokenizer(folder: Path, config: Any) -> Any:
+def load_tokenizer(folder: Path, config: Any) -> Any:
+    """The tokenizer of a folder, for a model of this configuration; raises ModelError as `load` does."""
     from transformers import AutoTokenizer
 
     if not has_tokenizer(folder):
@@ -154,4 +155,4 @@ def _load_tokenizer(folder: Path, config: Any) -> Any:
 
 
 def _count_tokens(folder: Path, config: Any) -> int:
-    return len(_load_tokenizer(folder, config)) if has_tokenizer(folder) else 0
+    return len(load_tokenizer(folder, config)) if has_tokenizer(folder) else 0

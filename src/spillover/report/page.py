@@ -71,7 +71,7 @@ _FILTERS = (
     verdict.times,
 )
 _CALL = ("model", "seeds", "shuffle", "keep_model")  # an audit's own arguments, less its data
-_SETTINGS = ("epochs", "learning_rate", "batch_size", "lora")  # those that the command line has
+_SETTINGS = ("epochs", "learning_rate", "batch_size", "lora", "processes")  # those that the command line has
 _STATUSES = {
     "running": "This run is still being written; what follows is what it has so far.",
     "incomplete": "This run is incomplete: its writer stopped before the end. "

@@ -1,0 +1,114 @@
+"""A cell's tune: in this process, or from folder to folder in several that share the model."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spillover.cells.cell import Cell
+from spillover.llm import models
+from spillover.llm.finetune import finetune
+from spillover.llm.memory import check_memory
+from spillover.llm.processes import is_main, joined, launch
+from spillover.llm.settings import FineTuneConfig
+from spillover.llm.trainer import encode_examples
+from spillover.runs import files
+from spillover.runs.progress import Progress, silent
+
+Log = Callable[[list[dict[str, Any]]], None]
+"""Given a tune's whole training log so far."""
+
+_CELL, _LOG, _STEP, _MODEL = "cell.json", "log.jsonl", "step.json", "model"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def tune(cell: Cell, scratch: Path, on_log: Log, progress: Progress = silent) -> tuple[Any, Any]:
+    """(tuned model, tokenizer) of a cell that has settings.
+
+    `scratch` is a folder for what a tune leaves on its way, the caller's to remove. Raises TrainingError, before any weight is loaded, where there is not memory enough.
+    """
+    settings = cell.settings or FineTuneConfig()
+    folder, stage = cell.weights.folder, f"tune, {cell.title}"
+    rows = encode_examples(models.load_tokenizer(folder, models.blank(folder).config), cell.taught)
+    check_memory(
+        folder,
+        settings,
+        longest_row=max(map(len, rows), default=0),
+        longest_answer=max((len(row.answer) for row in rows), default=0),
+    )
+    if settings.processes > 1:
+        return _tune_in_several(cell, settings.processes, scratch, on_log, progress)
+    return _tune_here(cell, settings, scratch, on_log, lambda done, steps: progress(stage, done, steps))
+
+
+def _tune_here(
+    cell: Cell,
+    settings: FineTuneConfig,
+    scratch: Path,
+    on_log: Log,
+    on_step: Callable[[int, int], None],
+) -> tuple[Any, Any]:
+    model, tokenizer = models.load(cell.weights.folder)
+    tuned = finetune(
+        model,
+        tokenizer,
+        cell.taught,
+        settings,
+        interventions=cell.interventions,
+        checkpoints=scratch,
+        on_log=on_log,
+        on_step=on_step,
+    )
+    return tuned, tokenizer
+
+
+def _tune_in_several(
+    cell: Cell, processes: int, scratch: Path, on_log: Log, progress: Progress
+) -> tuple[Any, Any]:
+    scratch.mkdir(parents=True, exist_ok=True)
+    files.write_json(scratch / _CELL, cell.document())
+    with _watched(scratch, on_log, lambda done, steps: progress(f"tune, {cell.title}", done, steps)):
+        launch("spillover.cells.tune", [str(scratch)], processes)
+    return models.load(cell.weights.folder, tuned=scratch / _MODEL)
+
+
+@contextmanager
+def _watched(scratch: Path, on_log: Log, on_step: Callable[[int, int], None]) -> Iterator[None]:
+    """Tells on what the processes' main one writes down, every second and at the end."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+            if (scratch / _STEP).exists():
+                on_step(*files.read_json(scratch / _STEP))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        if (scratch / _LOG).exists():
+            on_log(files.read_jsonl(scratch / _LOG))
+
+
+def main(scratch: Path) -> None:
+    """What each of several processes does; the main one leaves model, log and step in the folder."""
+    cell = Cell.of(files.read_json(scratch / _CELL))
+    model, tokenizer = _tune_here(
+        cell,
+        cell.settings or FineTuneConfig(),
+        scratch / "checkpoints",
+        lambda history: files.write_jsonl(scratch / _LOG, history) if is_main() else None,
+        lambda done, steps: files.write_json(scratch / _STEP, [done, steps]) if is_main() else None,
+    )
+    if is_main():
+        models.save(model, tokenizer, scratch / _MODEL)
+
+
+if __name__ == "__main__":
+    with joined():
+        main(Path(sys.argv[1]))

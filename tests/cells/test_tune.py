@@ -1,0 +1,38 @@
+"""A cell whose model is shared by several processes is the cell of one, up to rounding."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spillover.cells.cell import Cell
+from spillover.cells.folder import CellFolder
+from spillover.cells.plan import carry_out
+from spillover.errors import TrainingError
+from spillover.llm import memory
+
+
+def test_several_processes_give_the_answers_and_the_log_of_one(tuned: Cell, place: Path) -> None:
+    assert tuned.settings is not None
+    several = replace(tuned, settings=replace(tuned.settings, processes=2))
+    alone, shared = (CellFolder(cell=cell, place=place) for cell in (tuned, several))
+    assert carry_out([alone, shared]) == {}
+    assert alone.path != shared.path
+    for question, answered in alone.answers().items():
+        np.testing.assert_allclose(shared.answers()[question].logprobs, answered.logprobs, atol=1e-5)
+    losses = [[row["loss"] for row in folder.history() if "loss" in row] for folder in (alone, shared)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert {path.name for path in shared.path.iterdir()} >= {"manifest.json", "scores.parquet"}
+    assert not (shared.path / "checkpoints").exists()
+
+
+def test_a_tune_that_does_not_fit_is_refused_before_its_weights_are_loaded(
+    tuned: Cell, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_free", lambda: (False, 1000))
+    monkeypatch.setattr("spillover.llm.models.load", lambda *rest, **options: pytest.fail("loaded"))
+    folder = CellFolder(cell=tuned, place=place)
+    (error,) = carry_out([folder]).values()
+    assert isinstance(error, TrainingError)
+    assert "takes at least" in str(error)
