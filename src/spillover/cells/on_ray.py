@@ -91,11 +91,12 @@ def compute_there(document: Mapping[str, Any]) -> tuple[pa.Table, list[dict[str,
     cell = Cell.of(document)
     cell = replace(cell, weights=_found(cell.weights), tuned=cell.tuned and _found(cell.tuned))
     log: list[dict[str, Any]] = []
+
+    def keep(history: list[dict[str, Any]]) -> None:
+        log[:] = history
+
     with tempfile.TemporaryDirectory(prefix="spillover-") as scratch:
-        table = compute(
-            cell, scratch=Path(scratch), on_log=lambda history: log.__setitem__(slice(None), history)
-        )
-    return table, log
+        return compute(cell, scratch=Path(scratch), on_log=keep), log
 
 
 def _found(weights: Weights) -> Weights:

@@ -27,7 +27,8 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 def tune(cell: Cell, scratch: Path, on_log: Log, progress: Progress = silent) -> tuple[Any, Any]:
     """(tuned model, tokenizer) of a cell that has settings.
 
-    `scratch` is a folder for what a tune leaves on its way, the caller's to remove. Raises TrainingError, before any weight is loaded, where there is not memory enough.
+    `scratch` is a folder for what a tune leaves on its way, the caller's to remove. Raises TrainingError,
+    before any weight is loaded, where there is not memory enough.
     """
     settings = cell.settings or FineTuneConfig()
     folder, stage = cell.weights.folder, f"tune, {cell.title}"

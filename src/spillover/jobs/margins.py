@@ -23,13 +23,9 @@ def forecast_split(split: Split, progress: Progress) -> dict[str, Any]:
 
 def add_margins(measured: Mapping[str, Any], forecasts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The outcome with each rule's mean forecast margin over the seeds, NaN where one is undefined."""
-    rules = [
-        rule
-        | {"forecast_margin": _mean([forecast["rules"][number]["margin"]["mean"] for forecast in forecasts])}
-        for number, rule in enumerate(measured["rules"])
-    ]
+    rules: list[dict[str, Any]] = []
+    for number, rule in enumerate(measured["rules"]):
+        margins = [forecast["rules"][number]["margin"]["mean"] for forecast in forecasts]
+        mean = fmean(nan if margin is None else margin for margin in margins)
+        rules.append({**rule, "forecast_margin": mean})
     return {**measured, "rules": rules}
-
-
-def _mean(margins: Sequence[float | None]) -> float:
-    return fmean(nan if margin is None else margin for margin in margins)

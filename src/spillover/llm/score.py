@@ -78,12 +78,10 @@ def unscorable(tokenizer: Any, question: Question | Query) -> list[str | None]:
 
 def _answers(tokenizer: Any, asked: Sequence[Question | Query]) -> list[list[Pair | Unscorable]]:
     """Each question's candidates as tokens."""
-    completions = [question.completions for question in asked]
-    texts = [
-        (question.prompt, text) for question, texts in zip(asked, completions, strict=True) for text in texts
-    ]
-    encoded = iter(encode_pairs(tokenizer, texts))
-    return [_without_twins(list(islice(encoded, len(texts)))) for texts in completions]
+    texts = [(question.prompt, question.completions) for question in asked]
+    pairs = [(prompt, completion) for prompt, completions in texts for completion in completions]
+    encoded = iter(encode_pairs(tokenizer, pairs))
+    return [_without_twins(list(islice(encoded, len(completions)))) for _, completions in texts]
 
 
 def _without_twins(pairs: list[Pair | Unscorable]) -> list[Pair | Unscorable]:

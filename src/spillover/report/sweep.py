@@ -31,9 +31,8 @@ def sweep_table(results: Mapping[str, Any]) -> RenderableType:
         label = Text(_label(audit))
         if "failed" in audit:
             table.add_row(label, Text(audit["failed"], style="red"))
-        for rule, verdict in zip(
-            audit.get("rules", ()), verdicts(audit) if "rules" in audit else (), strict=True
-        ):
+            continue
+        for rule, verdict in zip(audit["rules"], verdicts(audit), strict=True):
             top1 = rule["top1"]
             table.add_row(
                 label,

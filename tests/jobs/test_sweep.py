@@ -1,0 +1,135 @@
+"""A sweep: what a spec spans, what is shared, what is reported, and that it goes on."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spillover.cells import tune as cells_tune
+from spillover.cells.apart import Processes
+from spillover.errors import DataError, RunError, SpilloverError, TrainingError
+from spillover.jobs.audit import audit
+from spillover.jobs.grid import read_grid
+from spillover.jobs.sweep import sweep, workers
+from spillover.llm.settings import FineTuneConfig
+from spillover.runs.record import read_run
+from tests.tiny_models import save_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny", "llama"))
+
+
+@pytest.fixture
+def spec(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two audits of two seeds each: two untuned cells would be needed, and one is enough."""
+    monkeypatch.chdir(tmp_path)
+    text = f"kb: country-code\nmodel: {tiny}\nseeds: [0, 1]\nepochs: 1\nbatch_size: 24\nlora: [null, 2]\n"
+    (tmp_path / "ranks.yaml").write_text(text, encoding="utf-8")
+    return tmp_path / "ranks.yaml"
+
+
+def cells(place: Path) -> set[str]:
+    return {path.name for path in place.iterdir()}
+
+
+def test_a_sweep_is_its_audits_and_shares_what_they_share(spec: Path, tiny: str) -> None:
+    document = sweep(spec)
+    assert document["cells"] == {"done": 5, "failed": 0}
+    assert len(cells(Path("runs/cells"))) == 5
+    assert [entry["varied"] for entry in document["audits"]] == [{"lora": None}, {"lora": 2}]
+    settings = FineTuneConfig(epochs=1, batch_size=24, lora=2)
+    alone = audit("country-code", model=tiny, seeds=[0, 1], settings=settings, out="runs/alone")
+    assert len(cells(Path("runs/cells"))) == 5, "the audit found every cell done"
+    assert document["audits"][1]["rules"] == alone["rules"]
+    view = read_run("runs/ranks")
+    assert (view.status, view.results) == ("complete", document)
+    assert read_run(Path("runs/ranks") / document["audits"][0]["run"]).status == "complete"
+    assert (Path("runs/ranks") / "report.html").read_text("utf-8").count("<h2") >= 2
+    assert sweep(spec) == document, "a finished sweep is read"
+
+
+def test_a_failing_cell_stops_no_other_and_is_tried_again(
+    spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cells_tune.finetune
+
+    def refuse_adapters(model, tokenizer, taught, settings, **options):
+        if settings.lora and settings.seed == 1:
+            raise TrainingError("no adapters today")
+        return whole(model, tokenizer, taught, settings, **options)
+
+    monkeypatch.setattr(cells_tune, "finetune", refuse_adapters)
+    document = sweep(spec)
+    assert document["cells"] == {"done": 4, "failed": 1}
+    assert document["audits"][1]["failed"] == "no adapters today"
+    assert "rules" in document["audits"][0]
+    assert read_run("runs/ranks").status == "failed"
+    monkeypatch.setattr(cells_tune, "finetune", whole)
+    again = sweep(spec)
+    assert again["cells"] == {"done": 5, "failed": 0}
+    assert again["audits"][0]["rules"] == document["audits"][0]["rules"]
+    assert read_run("runs/ranks").status == "complete"
+
+
+def test_the_command_line(spec: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "spillover", "sweep", str(spec), "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 audits of 5 cells" in done.stdout
+    assert "lora none" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    again = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert len(json.loads(again.stdout)["audits"]) == 2
+    listed = subprocess.run(
+        [sys.executable, "-m", "spillover", "runs"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert "ranks" in listed.stdout
+
+
+def test_files_are_meant_from_where_the_spec_is(tmp_path: Path) -> None:
+    (tmp_path / "people.yaml").touch()
+    (tmp_path / "spec.yaml").write_text("kb: [people.yaml, demo]", encoding="utf-8")
+    grid = read_grid(tmp_path / "spec.yaml")
+    assert [point.kb for point in grid.points] == [str(tmp_path / "people.yaml"), "demo"]
+    assert (grid.name, grid.seeds, grid.points[0].model) == ("spec", (0,), "smollm2-135m")
+    assert grid.points[0].settings == replace(FineTuneConfig())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3", r"unknown key 'epoch'; allowed are name, kb, .*; did you mean 'epochs'\?"),
+        ("[1]", r"a sweep is a mapping of name, kb, .*; got \[1\]"),
+        ("kb: []", "kb is an empty list; give a value, or leave the key out"),
+        ("lora: eight", "settings.lora: .*valid integer.*, got 'eight'"),
+        ("lora: 0", "LoRA rank must be positive, got 0"),
+        ("seeds: x", "seeds: .*, got 'x'"),
+        ("kb: {a: b}", "kb: .*valid string.*, got {'a': 'b'}"),
+        ("a: [", "not readable as YAML"),
+        ("kb: !!python/object:os.system ls", "not readable as YAML"),
+        (
+            f"lora: {list(range(1, 40))}\nbatch_size: {list(range(1, 40))}",
+            "the grid has more than 1,000 points",
+        ),
+        ("seeds: [0, 0]", "seeds must be distinct"),
+        ("kb: nowhere.yaml", "file not found"),
+    ],
+)
+def test_a_bad_spec_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "spec.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SpilloverError, match=message) as caught:
+        sweep(tmp_path / "spec.yaml", out=tmp_path / "run")
+    assert isinstance(caught.value, DataError | TrainingError)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers() -> None:
+    assert isinstance(workers(2), Processes)
+    with pytest.raises(RunError, match="workers must be at least 1, got 0"):
+        workers(0)
