@@ -21,7 +21,7 @@ from spillover.knowledge.read import described, read_described, read_knowledge_b
 from spillover.knowledge.schema import KnowledgeBase, Rule, Triple
 from spillover.knowledge.split import Split, split
 from spillover.margin.problem import Norm
-from spillover.margin.solution import Progress as SolverProgress
+from spillover.margin.solution import SolverState
 from spillover.runs.files import plain, write_parquet
 from spillover.runs.progress import Progress, silent
 
@@ -340,11 +340,11 @@ def _notes(table: _Trained, solved: Fit) -> list[str]:
     return [*patterns.notices, *notes]
 
 
-def _closing(progress: Progress, tol: float) -> Callable[[SolverProgress], None]:
+def _closing(progress: Progress, tol: float) -> Callable[[SolverState], None]:
     """Tell how far the relative gap has closed, in hundredths of its logarithm."""
     furthest = 0
 
-    def told(now: SolverProgress) -> None:
+    def told(now: SolverState) -> None:
         nonlocal furthest
         if 0 < now.relative_gap < 1:
             furthest = max(furthest, min(100, int(100 * log(now.relative_gap) / log(min(tol, 0.5)))))

@@ -149,7 +149,7 @@ def from_patterns(
 
     Statement i (in three arrays (N,) of indices) says that subjects of `pattern[i]` have `answer[i]` as
     their `relation[i]`. This is `from_triples` with the columns of k like subjects already one (see
-    `collapse.py`): column p of W is √k times the column of one subject; the relations' columns follow.
+    `quotient.py`): column p of W is √k times the column of one subject; the relations' columns follow.
     """
     kinds = len(subjects)
     columns = np.stack([pattern, kinds + relation], axis=1)

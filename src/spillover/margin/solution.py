@@ -1,4 +1,4 @@
-"""What a solver returns: points, a status, and what it tells on the way."""
+"""What a solver returns: points and a status, and on the way how far it has come."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -16,8 +16,8 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a progress callback is told."""
+class SolverState:
+    """How far a solve has come, at one of its looks at the gap."""
 
     iterations: int
     seconds: float
