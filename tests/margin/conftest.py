@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.margin.shapes import unchecked
 from tests.margin.tables import FIXED
 
 
@@ -18,3 +19,10 @@ def pool():
     """Two threads, as the solver has."""
     with ThreadPoolExecutor(2) as executor:
         yield executor
+
+
+@pytest.fixture
+def own_words():
+    """What is wrong is left to the room itself to refuse."""
+    with unchecked():
+        yield

@@ -5,6 +5,7 @@ from enum import Enum
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Float, Int
 
 
 class Status(Enum):
@@ -39,24 +40,24 @@ class Solution:
     Both points are held without their repetitions, d ≤ D distinct columns and n ≤ N distinct examples.
     """
 
-    columns: np.ndarray
-    """(d, A), the distinct columns of W; on a hard margin scaled so that the smallest margin is 1."""
-    column_of: np.ndarray
-    """(D,), which of them each feature has."""
-    multipliers: sp.csr_array
-    """(n, A), the distinct rows of the multipliers λ ≥ 0 of the constraints; zero at the labels."""
-    multipliers_of: np.ndarray
-    """(N,), which of them a copy of each example has."""
+    columns: Float[np.ndarray, "d A"]
+    """The distinct columns of W; on a hard margin scaled so that the smallest margin is 1."""
+    column_of: Int[np.ndarray, " D"]
+    """Which of them each feature has."""
+    multipliers: Float[sp.csr_array, "n A"]
+    """The distinct rows of the multipliers λ ≥ 0 of the constraints; zero at the labels."""
+    multipliers_of: Int[np.ndarray, " N"]
+    """Which of them a copy of each example has."""
     status: Status
     iterations: int
     seconds: float
 
     @property
-    def W(self) -> np.ndarray:
-        """(A, D), written out."""
+    def W(self) -> Float[np.ndarray, "A D"]:
+        """Written out."""
         return self.columns[self.column_of].T
 
     @property
-    def dual(self) -> sp.csr_array:
-        """(N, A), written out."""
+    def dual(self) -> Float[sp.csr_array, "N A"]:
+        """Written out."""
         return self.multipliers[self.multipliers_of]
