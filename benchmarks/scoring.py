@@ -2,14 +2,16 @@
 
 The harness gets the loaded model, at its default batch size (1) and at 32. Once with the table's own
 candidates, of one token each, for which the harness, too, runs each prompt once; and once with names of
-several tokens, of which none begins another. How far the harness at one batch size is from itself at the
-other is what float32 leaves open.
+several tokens, of which none begins another. The harness is also given the model in float64, untimed: how
+far it is in float32 from itself in float64, and at one batch size from itself at the other, is what rounding
+leaves open, and how far we are from it in float64 is our own rounding.
 """
 
 import logging
 import sys
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -76,6 +78,9 @@ def compare(model: Any, tokenizer: Any, asked: Sequence[Query]) -> None:
         started = time.perf_counter()
         values["ours"] = np.concatenate(score(model, tokenizer, asked))
         seconds["ours"].append(time.perf_counter() - started)
+    harness = make_harness(pretrained=deepcopy(model).double(), tokenizer=tokenizer, batch_size=32)
+    answers = harness.loglikelihood(requests, disable_tqdm=True)
+    values["harness, float64"] = np.array([value for value, _ in answers])
     for side, times in seconds.items():
         print(f"  {side:<18}" + "".join(f"{time:8.2f} s" for time in times))
     print(f"  largest difference of a log-probability (from {values['ours'].min():.1f} up):")

@@ -309,6 +309,7 @@ OTHER = "the solution belongs to another problem"
         *("column-beyond", "column-below", "column-gone", "row-beyond", "row-below", "row-gone"),
     ],
 )
+@pytest.mark.usefixtures("own_words")
 def test_a_tampered_solution_is_refused(changed, message, norm, penalty):
     problem = MarginProblem(
         features=sp.csr_array(np.ones((5, 3))), labels=LABELS, answers=4, norm=norm, penalty=penalty

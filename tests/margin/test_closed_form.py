@@ -175,6 +175,7 @@ def test_value_equals_cvxpy_on_blocks_that_the_groups_symmetry_leaves(n, m_train
         ((3, 1, 1, "spectral"), "the norm is 'spectral'; it can be nuclear or frobenius"),
     ],
 )
+@pytest.mark.usefixtures("own_words")
 def test_what_is_no_balanced_table_is_one_clear_line(arguments, message):
     for function in (balanced, balanced_problem):
         with pytest.raises(MarginError) as caught:

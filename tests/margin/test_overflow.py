@@ -6,12 +6,11 @@ import scipy.sparse as sp
 
 from spillover.errors import InseparableError, MarginError
 from spillover.margin import normal
-from spillover.margin.anderson import Anderson
 from spillover.margin.certificate import certificate
 from spillover.margin.closed_form import balanced, balanced_problem
-from spillover.margin.logits import Logits
 from spillover.margin.problem import MarginProblem
 from spillover.margin.solve import solve
+from spillover.margin.whole_logits import WholeLogits
 
 NORMS = ["nuclear", "frobenius"]
 
@@ -20,12 +19,12 @@ NORMS = ["nuclear", "frobenius"]
 def test_a_first_objective_that_is_not_a_number_is_forgotten(norm, monkeypatch):
     problem = balanced_problem(3, 1, 2, norm)
     seen = []
-    smallest_margin = Logits.smallest_margin
+    smallest_margin = WholeLogits.smallest_margin
 
     def not_a_number_at_first(self):
         return smallest_margin(self) if seen else np.nan
 
-    monkeypatch.setattr(Logits, "smallest_margin", not_a_number_at_first)
+    monkeypatch.setattr(WholeLogits, "smallest_margin", not_a_number_at_first)
     proof = certificate(problem, solve(problem, 1e-6, reduce=False, progress=seen.append))
     assert seen[0].objective == np.inf
     assert proof.objective == pytest.approx(balanced(3, 1, 2, norm).value, rel=1e-6)
@@ -72,16 +71,3 @@ def test_features_of_nothing_but_zeros_keep_no_margin(norm):
     problem = MarginProblem(features=sp.csr_array((2, 3)), labels=np.zeros(2, int), answers=2, norm=norm)
     with pytest.raises(InseparableError, match="no W tells these 1 examples apart by a margin: 0"):
         solve(problem)
-
-
-def test_a_leap_to_where_nothing_is_a_number_is_taken_back():
-    anderson = Anderson(np.ones(2))
-    first = anderson.leap(np.zeros(2), np.array([1.0, 0.0])).copy()
-    back = anderson.leap(np.array([1e200, 0.0]), np.array([np.nan, 7.0]))
-    np.testing.assert_array_equal(back, first)
-
-
-def test_where_nothing_moves_any_more_there_is_no_leap():
-    anderson, here = Anderson(np.ones(2)), np.array([3.0, 4.0])
-    for _ in range(4):
-        np.testing.assert_array_equal(anderson.leap(here, here), here)

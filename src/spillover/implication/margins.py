@@ -14,7 +14,7 @@ from spillover.implication.questions import Questions
 from spillover.knowledge.patterns import Patterns
 from spillover.margin.certificate import Certificate, certificate
 from spillover.margin.problem import MarginProblem, Norm, from_patterns
-from spillover.margin.solution import Progress, Solution
+from spillover.margin.solution import Solution, SolverState
 from spillover.margin.solve import solve
 
 PENALTY = 1.0
@@ -105,7 +105,7 @@ def fit(
     settings: FitSettings,
     *,
     start: Solution | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[SolverState], None] | None = None,
 ) -> Fit:
     """Solve the table's problem: features e_s + e_r, every other answer an alternative, margins at least 1.
 

@@ -28,7 +28,7 @@ from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import Split, split
 from spillover.knowledge.training import TrainingTable
 from spillover.margin.problem import Norm
-from spillover.margin.solution import Progress as SolverProgress
+from spillover.margin.solution import SolverState
 from spillover.runs.files import write_parquet
 from spillover.runs.progress import Progress, silent
 
@@ -151,11 +151,11 @@ def _write_margins(path: Path, solved: Fit, rules: list[AskedRule]) -> None:
         ) from error
 
 
-def _closing(progress: Progress, tol: float) -> Callable[[SolverProgress], None]:
+def _closing(progress: Progress, tol: float) -> Callable[[SolverState], None]:
     """Tell how far the relative gap has closed, in hundredths of its logarithm."""
     furthest = 0
 
-    def tell(now: SolverProgress) -> None:
+    def tell(now: SolverState) -> None:
         nonlocal furthest
         if 0 < now.relative_gap < 1:
             furthest = max(furthest, min(100, int(100 * log(now.relative_gap) / log(min(tol, 0.5)))))

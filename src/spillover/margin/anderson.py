@@ -5,6 +5,7 @@ the combination whose residual is the least is taken instead of the plain step.
 """
 
 import numpy as np
+from jaxtyping import Float
 
 _MEMORY = 10  # steps
 _RIDGE = 1e-10  # relative, keeps the small system solvable
@@ -14,10 +15,10 @@ _WORSE = 2.0  # a residual this many times the best is taken back
 class Anderson:
     """Where to go on from, given where the iteration was and where it has come.
 
-    `scale` (size,) weighs the coordinates so that the Euclidean norm is the iteration's own.
+    `scale` weighs the coordinates so that the Euclidean norm is the iteration's own.
     """
 
-    def __init__(self, scale: np.ndarray) -> None:
+    def __init__(self, scale: Float[np.ndarray, " size"]) -> None:
         self._scale = scale
         self._residuals = np.empty((_MEMORY, scale.size))
         self._images = np.empty((_MEMORY, scale.size))
@@ -30,8 +31,10 @@ class Anderson:
         self._last: tuple[np.ndarray, np.ndarray] | None = None
         self._best = np.inf
 
-    def leap(self, before: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """The next point (size,), after the iteration has led from `before` to `image`."""
+    def leap(
+        self, before: Float[np.ndarray, " size"], image: Float[np.ndarray, " size"]
+    ) -> Float[np.ndarray, " size"]:
+        """The next point, after the iteration has led from `before` to `image`."""
         residual = self._scale * (image - before)
         length = float(np.linalg.norm(residual))
         if self._last is not None and not length <= _WORSE * self._best:  # NaN is worse, too

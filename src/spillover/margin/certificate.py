@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
+from jaxtyping import Float, Int
 
 from spillover.errors import MarginError
 from spillover.margin.problem import MarginProblem
@@ -175,8 +176,10 @@ def _dual(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
     return float(total_N.sum()), float(np.sqrt(max(squares, 0.0)))
 
 
-def _distinct(column_of: np.ndarray, *parts: sp.csr_array) -> list[sp.csr_array]:
-    """The rows (D, …) of some matrices, those once that the solution holds to be alike and that are, scaled
+def _distinct(
+    column_of: Int[np.ndarray, " D"], *parts: Float[sp.csr_array, "D _"]
+) -> list[Float[sp.csr_array, "kept _"]]:
+    """The rows of some matrices, those once that the solution holds to be alike and that are, scaled
     by the root of their number: no singular value changes.
     """
     whole = sp.csr_array(sp.hstack(parts))
@@ -190,8 +193,8 @@ def _distinct(column_of: np.ndarray, *parts: sp.csr_array) -> list[sp.csr_array]
     return [sp.csr_array(scaled @ part[kept]) for part in parts]
 
 
-def _selection(class_of: np.ndarray, classes: int) -> sp.csr_array:
-    """(members, classes), a one where a member belongs to a class."""
+def _selection(class_of: Int[np.ndarray, " members"], classes: int) -> Float[sp.csr_array, "members classes"]:
+    """A one where a member belongs to a class."""
     return sp.csr_array(
         (np.ones(class_of.size), (np.arange(class_of.size), class_of)), shape=(class_of.size, classes)
     )

@@ -10,6 +10,7 @@ from math import nan, sqrt
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Bool, Float, Int
 
 from spillover.errors import MarginError
 from spillover.margin.problem import MarginProblem, Norm
@@ -21,10 +22,10 @@ class BalancedOptimum:
 
     value: float
     """The least ‖W‖_* or ½‖W‖_F²: what `MarginProblem` minimizes."""
-    W: np.ndarray
-    """(A, D), the minimizer."""
-    dual: np.ndarray
-    """(N, A), the multiplier of "the label beats answer a by 1" per example; 0 at the label itself."""
+    W: Float[np.ndarray, "A D"]
+    """The minimizer."""
+    dual: Float[np.ndarray, "N A"]
+    """The multiplier of "the label beats answer a by 1" per example; 0 at the label itself."""
     held_out_margin: float
     """The logit of c_i minus the largest other one, for (s, r2), s held out in group i; NaN if m_test = 0."""
 
@@ -98,7 +99,7 @@ def balanced(n: int, m_train: int, m_test: int, norm: Norm = "nuclear") -> Balan
     return BalancedOptimum(value=value, W=W, dual=dual, held_out_margin=fill if m_test else nan)
 
 
-def _subjects(n: int, m_train: int, m_test: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each subject's group (S,), and whether it is a bridge (S,)."""
+def _subjects(n: int, m_train: int, m_test: int) -> tuple[Int[np.ndarray, " S"], Bool[np.ndarray, " S"]]:
+    """Each subject's group, and whether it is a bridge."""
     subject_S = np.arange(n * (m_train + m_test))
     return subject_S // (m_train + m_test), subject_S % (m_train + m_test) < m_train

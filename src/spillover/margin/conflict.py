@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Float, Int
 from scipy.optimize import linprog
 
 from spillover.errors import InseparableError
@@ -28,10 +29,12 @@ def refuse_contradiction(problem: MarginProblem) -> None:
         raise InseparableError([int(first[other[0]]), int(other[0])])
 
 
-def refuse_conflict(problem: MarginProblem, multipliers: sp.csr_array, multipliers_of: np.ndarray) -> bool:
+def refuse_conflict(
+    problem: MarginProblem, multipliers: Float[sp.csr_array, "n A"], multipliers_of: Int[np.ndarray, " N"]
+) -> bool:
     """Raise `InseparableError` where the constraints with the largest multipliers cannot all be kept.
 
-    `multipliers` (n, A) are distinct rows, `multipliers_of` (N,) says which each example has. Returns False
+    `multipliers` are distinct rows, `multipliers_of` says which each example has. Returns False
     if there is no conflict among the constraints looked at, True if all were looked at: the margin can be
     kept.
     """
@@ -67,8 +70,11 @@ def refuse_conflict(problem: MarginProblem, multipliers: sp.csr_array, multiplie
 
 
 def _matrix(
-    problem: MarginProblem, example: np.ndarray, alternative: np.ndarray, label: np.ndarray
-) -> sp.csr_array:
+    problem: MarginProblem,
+    example: Int[np.ndarray, " constraints"],
+    alternative: Int[np.ndarray, " constraints"],
+    label: Int[np.ndarray, " constraints"],
+) -> Float[sp.csr_array, "cells constraints"]:
     """Σ λ A as a matrix times λ: a row for each (column, answer) touched, a column for each constraint."""
     x = problem.features[example]
     constraint = np.repeat(np.arange(example.size), np.diff(x.indptr))

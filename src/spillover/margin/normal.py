@@ -5,13 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg
+from jaxtyping import Bool, Float
 
 _DENSE_COLUMNS = 256  # up to here one dense inverse is the fastest
 _DENSE_HUBS = 2_000  # beyond it everything is factored sparsely
 
 
-def normal_solver(features: sp.csr_array, weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """How to solve (I + Xᵀ diag(weights) X) w = right side, (D, anything).
+def normal_solver(
+    features: Float[sp.csr_array, "n d"], weights: Float[np.ndarray, " n"]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """How to solve (I + Xᵀ diag(weights) X) w = right side, (d, anything).
 
     Columns of which every example has at most one are eliminated first (in a table of facts, the
     subjects); what is left, the hubs (the relations), is one small dense system. Raises
@@ -40,7 +43,7 @@ def normal_solver(features: sp.csr_array, weights: np.ndarray) -> Callable[[np.n
     )
     inverse = np.linalg.inv(schur)
 
-    def solve(right: np.ndarray) -> np.ndarray:
+    def solve(right: Float[np.ndarray, "d A"]) -> Float[np.ndarray, "d A"]:
         right = right[order]
         right[:private] /= diagonal
         right[private:] = inverse @ (right[private:] - transposed @ right[:private])
@@ -50,7 +53,7 @@ def normal_solver(features: sp.csr_array, weights: np.ndarray) -> Callable[[np.n
     return solve
 
 
-def hub_columns(features: sp.csr_array) -> np.ndarray:
+def hub_columns(features: Float[sp.csr_array, "n d"]) -> Bool[np.ndarray, " d"]:
     """A mask over the columns such that every example has at most one column outside it.
 
     Outside are the columns that in all their examples are the least used one.

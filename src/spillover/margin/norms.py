@@ -7,13 +7,16 @@ from concurrent.futures import Executor
 
 import numpy as np
 import scipy.linalg
+from jaxtyping import Float
 
 from spillover.margin.problem import Norm
 
 _LARGE = 1_000_000  # entries from which a second thread pays
 
 
-def shrink(w: np.ndarray, step: float, pool: Executor | None = None) -> np.ndarray:
+def shrink(
+    w: Float[np.ndarray, "rows columns"], step: float, pool: Executor | None = None
+) -> Float[np.ndarray, "rows columns"]:
     """The singular values of W lowered by `step`, none below 0: the nuclear norm's proximal step.
 
     By the smaller Gram matrix: what its square root loses, 1e-8 of the largest singular value, is far below
@@ -31,21 +34,21 @@ def shrink(w: np.ndarray, step: float, pool: Executor | None = None) -> np.ndarr
     return np.concatenate(list(each(lambda half: half @ factor, halves))) if shared else w @ factor
 
 
-def norm_value(w: np.ndarray, norm: Norm) -> float:
+def norm_value(w: Float[np.ndarray, "..."], norm: Norm) -> float:
     """‖W‖_* or ½‖W‖_F², by the smaller Gram matrix: singular values below 1e-8 of the largest may be lost."""
     if norm == "frobenius":
         return float(0.5 * np.vdot(w, w))
     return float(np.sqrt(np.maximum(scipy.linalg.eigvalsh(_smaller_gram(w), check_finite=False), 0.0)).sum())
 
 
-def spectral_norm(w: np.ndarray) -> float:
+def spectral_norm(w: Float[np.ndarray, "rows columns"]) -> float:
     """‖W‖_op, by the smaller Gram matrix (exact to rounding for the largest singular value)."""
     gram, last = _smaller_gram(w), min(w.shape) - 1
     largest = scipy.linalg.eigvalsh(gram, subset_by_index=[last, last], check_finite=False)[0]
     return float(np.sqrt(max(largest, 0.0)))
 
 
-def _smaller_gram(w: np.ndarray) -> np.ndarray:
+def _smaller_gram(w: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "side side"]:
     gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
     if not np.isfinite(gram).all():  # as NumPy's `eigh` does; SciPy's raises a ValueError
         raise np.linalg.LinAlgError("a Gram matrix is not finite")

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Float, Int
 
 from spillover.errors import MarginError
 
@@ -28,17 +29,17 @@ class MarginProblem:
     of range, an unknown norm, or a penalty that is not positive.
     """
 
-    features: sp.csr_array
-    """(N, D), any sparse or dense matrix; held as float64 CSR."""
-    labels: np.ndarray
-    """(N,), the right answer of each example, in 0 … A − 1."""
+    features: Float[sp.csr_array, "N D"]
+    """Any sparse or dense matrix; held as float64 CSR."""
+    labels: Int[np.ndarray, " N"]
+    """The right answer of each example, in 0 … A − 1."""
     answers: int
     """A: every answer is an alternative of every example, also one that is no example's label."""
     norm: Norm = "nuclear"
     penalty: float = np.inf
     """Cost of missing one constraint by one; infinite is the hard margin."""
-    copies: np.ndarray | float = 1.0
-    """(N,) or one for all, how many examples each one stands for: a soft margin is paid so many times."""
+    copies: Float[np.ndarray, " N"] | Float[np.ndarray, ""] | float = 1.0
+    """How many examples each one stands for, one number for all or each: a soft margin is paid so often."""
 
     def __post_init__(self) -> None:
         features = sp.csr_array(self.features)
@@ -94,8 +95,8 @@ class MarginProblem:
         return int(self.labels.size)
 
     @property
-    def copies_N(self) -> np.ndarray:
-        """(N,)."""
+    def copies_N(self) -> Float[np.ndarray, " N"]:
+        """The copies of each example."""
         return np.broadcast_to(self.copies, self.labels.shape)
 
     @property
@@ -136,20 +137,20 @@ def from_triples(triples: Sequence[tuple[Any, Any, Any]], **options: Any) -> "Ma
 
 
 def from_patterns(
-    pattern: np.ndarray,
-    relation: np.ndarray,
-    answer: np.ndarray,
+    pattern: Int[np.ndarray, " N"],
+    relation: Int[np.ndarray, " N"],
+    answer: Int[np.ndarray, " N"],
     *,
-    subjects: np.ndarray,
+    subjects: Int[np.ndarray, " patterns"],
     relations: int,
     answers: int,
     **options: Any,
 ) -> "MarginProblem":
-    """The problem of a table whose subjects come in patterns; `subjects` (P,) says how many have each.
+    """The problem of a table whose subjects come in patterns; `subjects` says how many have each.
 
-    Statement i (in three arrays (N,) of indices) says that subjects of `pattern[i]` have `answer[i]` as
+    Statement i (in three arrays of indices) says that subjects of `pattern[i]` have `answer[i]` as
     their `relation[i]`. This is `from_triples` with the columns of k like subjects already one (see
-    `collapse.py`): column p of W is √k times the column of one subject; the relations' columns follow.
+    `quotient.py`): column p of W is √k times the column of one subject; the relations' columns follow.
     """
     kinds = len(subjects)
     columns = np.stack([pattern, kinds + relation], axis=1)

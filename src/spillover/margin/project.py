@@ -4,6 +4,7 @@ Shapes: N rows, A alternatives (the label among them). Rows are done in pieces t
 """
 
 import numpy as np
+from jaxtyping import Float, Int, Real
 
 _PIECE = 32_768  # entries of a piece: 256 KiB of float64
 _PASSES = 100  # of Newton's method per call, at most; the next call goes on from there
@@ -20,13 +21,15 @@ class LogitProjection:
     τ. The multipliers d are thus never negative, however rough τ still is.
     """
 
-    def __init__(self, labels: np.ndarray, copies: np.ndarray | np.float64) -> None:
+    def __init__(self, labels: Int[np.ndarray, " N"], copies: Float[np.ndarray, "N A"] | np.float64) -> None:
         self._labels = labels
         self._copies = copies if isinstance(copies, np.ndarray) else None
         self._thresholds = np.full(labels.size, -1.0)
 
-    def __call__(self, v_NA: np.ndarray, rows: slice, cap_N1: np.ndarray | None) -> np.ndarray:
-        """v − z (N, A) for the examples `rows`: the multipliers d, and at the label −Σ m d.
+    def __call__(
+        self, v_NA: Float[np.ndarray, "N A"], rows: slice, cap_N1: Float[np.ndarray, "N 1"] | None
+    ) -> Float[np.ndarray, "N A"]:
+        """v − z for the examples `rows`: the multipliers d, and at the label −Σ m d.
 
         `cap_N1` holds each row's c; None is infinite.
         """
@@ -38,7 +41,13 @@ class LogitProjection:
             self._piece(v_NA[part], d_NA[part], whole, None if cap_N1 is None else cap_N1[part])
         return d_NA
 
-    def _piece(self, v: np.ndarray, d: np.ndarray, piece: slice, cap: np.ndarray | None) -> None:
+    def _piece(
+        self,
+        v: Float[np.ndarray, "N A"],
+        d: Float[np.ndarray, "N A"],
+        piece: slice,
+        cap: Float[np.ndarray, "N 1"] | None,
+    ) -> None:
         labels = self._labels[piece]
         copies = None if self._copies is None else self._copies[piece]
         row = np.arange(len(v))
@@ -63,14 +72,14 @@ class LogitProjection:
 
 
 def _excess(
-    v: np.ndarray,
-    d: np.ndarray,
-    tau: np.ndarray,
-    row: np.ndarray,
-    labels: np.ndarray,
-    copies: np.ndarray | None,
-    cap: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray]:
+    v: Float[np.ndarray, "N A"],
+    d: Float[np.ndarray, "N A"],
+    tau: Float[np.ndarray, " N"],
+    row: Int[np.ndarray, " N"],
+    labels: Int[np.ndarray, " N"],
+    copies: Float[np.ndarray, "N A"] | None,
+    cap: Float[np.ndarray, "N 1"] | None,
+) -> tuple[Float[np.ndarray, " N"], Real[np.ndarray, " N"]]:
     """Fill d with the multipliers at τ; Σ m d of every row and minus its slope in τ."""
     np.subtract(v, tau[:, None], out=d)
     d[row, labels] = 0.0

@@ -1,10 +1,11 @@
-"""What a solver returns: points, a status, and what it tells on the way."""
+"""What a solver returns: points and a status, and on the way how far it has come."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Float, Int
 
 
 class Status(Enum):
@@ -16,8 +17,8 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a progress callback is told."""
+class SolverState:
+    """How far a solve has come, at one of its looks at the gap."""
 
     iterations: int
     seconds: float
@@ -39,24 +40,24 @@ class Solution:
     Both points are held without their repetitions, d ≤ D distinct columns and n ≤ N distinct examples.
     """
 
-    columns: np.ndarray
-    """(d, A), the distinct columns of W; on a hard margin scaled so that the smallest margin is 1."""
-    column_of: np.ndarray
-    """(D,), which of them each feature has."""
-    multipliers: sp.csr_array
-    """(n, A), the distinct rows of the multipliers λ ≥ 0 of the constraints; zero at the labels."""
-    multipliers_of: np.ndarray
-    """(N,), which of them a copy of each example has."""
+    columns: Float[np.ndarray, "d A"]
+    """The distinct columns of W; on a hard margin scaled so that the smallest margin is 1."""
+    column_of: Int[np.ndarray, " D"]
+    """Which of them each feature has."""
+    multipliers: Float[sp.csr_array, "n A"]
+    """The distinct rows of the multipliers λ ≥ 0 of the constraints; zero at the labels."""
+    multipliers_of: Int[np.ndarray, " N"]
+    """Which of them a copy of each example has."""
     status: Status
     iterations: int
     seconds: float
 
     @property
-    def W(self) -> np.ndarray:
-        """(A, D), written out."""
+    def W(self) -> Float[np.ndarray, "A D"]:
+        """Written out."""
         return self.columns[self.column_of].T
 
     @property
-    def dual(self) -> sp.csr_array:
-        """(N, A), written out."""
+    def dual(self) -> Float[sp.csr_array, "N A"]:
+        """Written out."""
         return self.multipliers[self.multipliers_of]

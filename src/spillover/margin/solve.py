@@ -13,10 +13,12 @@ import scipy.sparse as sp
 
 from spillover.errors import MarginError
 from spillover.margin.certificate import check_fits
-from spillover.margin.collapse import Collapsed
+from spillover.margin.collapse import collapse
 from spillover.margin.conflict import refuse_conflict, refuse_contradiction
 from spillover.margin.problem import MarginProblem
-from spillover.margin.solution import Progress, Solution, Status
+from spillover.margin.quotient import unreduced
+from spillover.margin.reduction import Reduction
+from spillover.margin.solution import Solution, SolverState, Status
 from spillover.margin.splitting import Splitting
 from spillover.margin.symmetry import interchangeable
 from spillover.margin.threads import one_blas_thread
@@ -30,7 +32,7 @@ def solve(
     *,
     time_limit: float = np.inf,
     iteration_limit: int = 100_000,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[SolverState], None] | None = None,
     reduce: bool = True,
     start: Solution | None = None,
 ) -> Solution:
@@ -62,8 +64,7 @@ def solve(
     if start is not None and unit != 1.0:
         multipliers = start.multipliers * unit**problem.degree
         start = replace(start, columns=start.columns * unit, multipliers=sp.csr_array(multipliers))
-    collapsed = Collapsed(problem, reduce=reduce)
-    reduced = (interchangeable(collapsed) if reduce else None) or collapsed
+    reduced = _reduced(problem) if reduce else unreduced(problem)
     next_doubt: float = _DOUBT
     with ThreadPoolExecutor(2) as pool, one_blas_thread():
         with _float64(given):
@@ -71,7 +72,7 @@ def solve(
         while True:
             with _float64(given):
                 splitting.advance()
-            now = Progress(
+            now = SolverState(
                 iterations=splitting.iterations,
                 seconds=time.perf_counter() - started,
                 objective=splitting.objective / unit**problem.degree,
@@ -103,6 +104,12 @@ def solve(
         iterations=splitting.iterations,
         seconds=time.perf_counter() - started,
     )
+
+
+def _reduced(problem: MarginProblem) -> Reduction:
+    """The problem without whatever repeats itself."""
+    quotient = collapse(problem)
+    return interchangeable(quotient) or quotient
 
 
 def _in_its_own_unit(problem: MarginProblem) -> tuple[float, MarginProblem]:

@@ -6,24 +6,25 @@ sparse system whose factor is kept. Relations tie any number of examples togethe
 so the rate does not depend on the table's degrees. Every few rounds Anderson acceleration leaps ahead.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
+from math import prod
 
 import numpy as np
+from jaxtyping import Float
 
-from spillover.margin.anderson import Anderson
 from spillover.margin.certificate import dual_value
-from spillover.margin.collapse import Collapsed
-from spillover.margin.logits import Logits, StreamedLogits
+from spillover.margin.logits import Logits
 from spillover.margin.problem import MarginProblem
+from spillover.margin.reduction import Reduction
 from spillover.margin.solution import Solution
-from spillover.margin.symmetry import Symmetric
+from spillover.margin.streamed_logits import StreamedLogits
+from spillover.margin.whole_logits import WholeLogits
 
 _LOOK = 10  # rounds between two looks at the gap
 _PRIMAL_FIRST = 2.0  # the ratio of lags that is aimed at, dual over primal
 _BALANCE = np.log(2.0)  # how far the balance of the two sides moves at once, at most
 _SPACING = 1.5  # ratio of the rounds between two moves
 _TINY = 5_000  # unknowns and logits for which a leap costs next to nothing
-_REMEMBERED = 2_000_000  # unknowns and logits up to which the past is kept to leap from: 320 MB
 _STREAM = 30_000_000  # logits beyond which they are not held whole: 240 MB
 
 
@@ -34,30 +35,21 @@ class Splitting:
     """
 
     def __init__(
-        self,
-        problem: MarginProblem,
-        reduced: Collapsed | Symmetric,
-        pool: ThreadPoolExecutor,
-        start: Solution | None = None,
+        self, problem: MarginProblem, reduced: Reduction, pool: Executor, start: Solution | None = None
     ) -> None:
         self._problem, self._reduced, self._pool = problem, reduced, pool
-        size = reduced.rows * problem.answers if isinstance(reduced, Collapsed) else reduced.copies_na.size
-        if isinstance(reduced, Collapsed) and size > _STREAM:
-            self._logits = StreamedLogits(problem, reduced, pool)
+        features, logits = reduced.features, prod(reduced.logit_shape)
+        if features is not None and logits > _STREAM:
+            self._logits: Logits = StreamedLogits(problem, reduced, features, pool)
         else:
-            self._logits = Logits(problem, reduced)
+            self._logits = WholeLogits(problem, reduced)
         self._onto_graph = reduced.normal_solver(self._logits.weights_na)
-        self._rho = 1.0 / np.sqrt(reduced.rows)
+        self._rho = 1.0 / np.sqrt(reduced.examples)
         self._a = self._v = self._w = np.zeros(reduced.shape)
-        if start is not None and isinstance(reduced, Collapsed) and isinstance(self._logits, Logits):
-            w, multipliers = reduced.reduced(start)
-            self._a = w - self._logits.start(w, multipliers, self._rho)
-        self._rounds = 2 if size + self._a.size <= _TINY else 5
-        self._leaping: tuple[Anderson, Logits] | None = None
-        if isinstance(self._logits, Logits) and size + self._a.size <= _REMEMBERED:
-            metric = np.broadcast_to(self._logits.weights_na, self._logits.b.shape)
-            scale = np.sqrt(np.concatenate([np.ones(self._a.size), metric.ravel()]))
-            self._leaping = Anderson(scale), self._logits
+        translated = None if start is None else reduced.translate(start)
+        if translated is not None:
+            self._a = self._logits.begin(*translated, self._rho)
+        self._rounds = 2 if logits + self._a.size <= _TINY else 5
         self._lags: list[tuple[float, float]] = []
         self._next_balance = 0
         self.iterations = 0
@@ -71,24 +63,14 @@ class Splitting:
         Raises `np.linalg.LinAlgError` once W is not finite, for it will never be again.
         """
         for _ in range(_LOOK // self._rounds):
-            self._rounds_and_leap()
+            self._logits.remember(self._a)
+            for _ in range(self._rounds):
+                self._round()
+            self._a = self._logits.leap(self._a)
         self.iterations += _LOOK
         self._look()
         if self._lags and self.iterations >= self._next_balance:
             self._rebalance()
-
-    def _rounds_and_leap(self) -> None:
-        if self._leaping is None:
-            for _ in range(self._rounds):
-                self._round()
-            return
-        anderson, logits = self._leaping
-        before = np.concatenate([self._a.ravel(), logits.b.ravel()])
-        for _ in range(self._rounds):
-            self._round()
-        after = anderson.leap(before, np.concatenate([self._a.ravel(), logits.b.ravel()]))
-        self._a = after[: self._a.size].reshape(self._a.shape)
-        logits.b = after[self._a.size :].reshape(logits.b.shape)
 
     def _round(self) -> None:
         self._v = self._norm_step()
@@ -97,7 +79,7 @@ class Splitting:
         self._logits.follow(self._w)
         self._a = self._a + self._logits.relaxation * (self._w - self._v)
 
-    def _norm_step(self) -> np.ndarray:
+    def _norm_step(self) -> Float[np.ndarray, "*w"]:
         return self._reduced.prox(self._a, 1 / self._rho, self._pool)
 
     def _look(self) -> None:
@@ -141,6 +123,4 @@ class Splitting:
         self._logits.rescale(factor)
         self._rho *= factor
         self._lags.clear()
-        if self._leaping is not None:
-            self._leaping[0].clear()
         self._next_balance = self.iterations * _SPACING + _LOOK

@@ -1,29 +1,24 @@
-"""The logits streamed piece by piece are those held whole."""
-
-from concurrent.futures import ThreadPoolExecutor
+"""The logits streamed piece by piece are those held whole, but for what needs them whole."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from spillover.margin import logits, splitting
+from spillover.margin import splitting, streamed_logits, whole_logits
 from spillover.margin.certificate import certificate
-from spillover.margin.collapse import Collapsed
-from spillover.margin.logits import Logits, StreamedLogits
+from spillover.margin.closed_form import balanced_problem
+from spillover.margin.collapse import collapse
+from spillover.margin.logits import Logits
 from spillover.margin.problem import MarginProblem, Norm
 from spillover.margin.solve import solve
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
+from spillover.margin.streamed_logits import StreamedLogits
+from spillover.margin.whole_logits import WholeLogits
 
 
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Pieces of five examples, and everything streamed."""
-    monkeypatch.setattr(logits, "_PIECE", 5 * 12)
+    monkeypatch.setattr(streamed_logits, "_PIECE", 5 * 12)
     monkeypatch.setattr(splitting, "_STREAM", 1)
 
 
@@ -41,8 +36,8 @@ def table(norm: Norm = "nuclear", penalty: float = np.inf) -> MarginProblem:
 @pytest.mark.parametrize("penalty", [np.inf, 0.05])
 def test_one_step_streamed_is_the_step_held_whole(penalty, pool, small_pieces):
     problem = table(penalty=penalty)
-    reduced = Collapsed(problem)
-    whole, streamed = Logits(problem, reduced), StreamedLogits(problem, reduced, pool)
+    reduced = collapse(problem)
+    whole, streamed = WholeLogits(problem, reduced), StreamedLogits(problem, reduced, reduced.features, pool)
     whole.relaxation = streamed.relaxation
     rng = np.random.default_rng(1)
     for _ in range(4):
@@ -65,8 +60,42 @@ def test_one_step_streamed_is_the_step_held_whole(penalty, pool, small_pieces):
 def test_a_streamed_solve_is_certified_and_has_the_same_value(norm, penalty, monkeypatch):
     problem = table(norm, penalty)
     value = certificate(problem, solve(problem, 1e-5)).objective
-    monkeypatch.setattr(logits, "_PIECE", 5 * 12)
+    monkeypatch.setattr(streamed_logits, "_PIECE", 5 * 12)
     monkeypatch.setattr(splitting, "_STREAM", 1)
     proof = certificate(problem, solve(problem, 1e-4, iteration_limit=20_000))
     assert -1e-9 <= proof.relative_gap <= 1e-4
     assert proof.objective == pytest.approx(value, rel=2e-4)
+
+
+def test_streamed_there_is_no_state_to_start_or_leap_from(pool):
+    problem = table()
+    reduced = collapse(problem)
+    whole, streamed = WholeLogits(problem, reduced), StreamedLogits(problem, reduced, reduced.features, pool)
+    assert isinstance(whole, Logits)
+    assert isinstance(streamed, Logits)
+    start = reduced.translate(solve(problem))
+    assert whole.begin(*start, 0.3).any()
+    assert not streamed.begin(*start, 0.3).any()
+    a = np.random.default_rng(0).normal(size=reduced.shape)
+    streamed.remember(a)
+    assert streamed.leap(a) is a
+
+
+def test_beyond_a_number_of_logits_no_leap_is_made(monkeypatch):
+    problem = table()
+    reduced = collapse(problem)
+    a = np.random.default_rng(0).normal(size=reduced.shape)
+    for limit, leaps in ((a.size + reduced.labels.size * problem.answers, True), (a.size, False)):
+        monkeypatch.setattr(whole_logits, "_REMEMBERED", limit)
+        logits = WholeLogits(problem, reduced)
+        logits.remember(a)
+        assert (logits.leap(a) is not a) == leaps
+
+
+def test_invariant_matrices_are_held_whole_and_have_no_use_for_a_start(monkeypatch):
+    problem = balanced_problem(4, 1, 3)
+    solution = solve(problem)
+    monkeypatch.setattr(splitting, "_STREAM", 0)
+    again = solve(problem, start=solution)
+    assert again.iterations == solution.iterations
+    np.testing.assert_array_equal(again.columns, solution.columns)
