@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check picture bench clean
 
 demo: $(VENV)/.run  ## audit the built-in demo on the default model; ends by naming the report
 	$(BIN)/spillover audit demo --out runs/demo
@@ -17,6 +17,9 @@ check: $(VENV)/.dev  ## style, types, and which room imports which
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+picture: $(VENV)/.dev  ## docs/rooms.svg, from the imports as they are
+	$(BIN)/python -m docs.draw_rooms
 
 bench: $(VENV)/.bench  ## both sides of every comparison, in one run
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,7 @@
-"""The exceptions of the house: each is one sentence that says what is wrong and what mends it.
+"""One small tree of exceptions, each one sentence.
 
-Bad input or environment raises one of these and nothing else; the command line prints the
-sentence and exits with 2. Imports nothing.
+The sentence says what is wrong and what mends it. Bad input or environment raises one of these and nothing
+else; the command line prints the sentence and exits with 2. Imports nothing.
 """
 
 

@@ -1,4 +1,4 @@
-"""Gates: a condition on an audit's results under which a build should fail."""
+"""Gates: conditions on an audit's results that fail a build."""
 
 import math
 import operator

@@ -1,4 +1,4 @@
-"""Scores -> the table of a run and the numbers that are reported from it.
+"""Scores in, a run's table and every reported number out.
 
 The table (`scores.parquet`) has one row per query and candidate; every reported number is computed
 from it alone, so that anyone can compute it again. No torch.

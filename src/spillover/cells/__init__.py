@@ -1,1 +1,1 @@
-"""The unit of work: one tune, or none, and what the model is asked then."""
+"""The unit of work: one tune, or none, and what is asked then."""

@@ -1,4 +1,4 @@
-"""The command line: thin verbs over the Python functions of the same names.
+"""The command line: thin verbs over the Python functions.
 
 Results go to stdout, progress and logs to stderr. Exit 0: done; 1: a gate failed; 2: bad input or
 environment, in one line; 130: interrupted.

@@ -1,1 +1,1 @@
-"""What a table of facts implies beyond itself: held-out margins, discovery, advice. No torch."""
+"""What a table implies beyond itself: margins, rules, advice."""

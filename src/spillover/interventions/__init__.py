@@ -1,1 +1,1 @@
-"""INTERVENTIONS: what is done to a tune so that it teaches otherwise; a null control is one too."""
+"""What is done to a tune so that it teaches otherwise."""

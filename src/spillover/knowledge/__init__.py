@@ -1,1 +1,1 @@
-"""WHAT IS KNOWN: triples, rules, the split and the prompts."""
+"""What is known: triples and rules, split and put into prompts."""

@@ -1,1 +1,1 @@
-"""LANGUAGE MODELS: load, tune, score."""
+"""Language models: find, load, adapt, tune over processes, ask."""

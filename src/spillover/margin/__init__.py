@@ -1,1 +1,1 @@
-"""Max-margin theory: the least norm of W under which every example is told from its alternatives."""
+"""Max-margin theory: the least norm that tells every fact apart."""

@@ -1,1 +1,1 @@
-"""The report: tables for the terminal, charts, and one HTML page; reads run folders only."""
+"""Tables, charts and one HTML page, from run folders alone."""

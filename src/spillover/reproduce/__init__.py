@@ -1,4 +1,4 @@
-"""One reproduction for each figure and theorem of the paper: it trains, charts, and says what holds.
+"""The paper's figures and theorems, trained anew and checked.
 
 Their modules are imported when they are asked for: this file imports neither torch nor altair.
 """

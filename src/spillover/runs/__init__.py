@@ -1,1 +1,1 @@
-"""The record: the folder of a run, and the statistics that go in it."""
+"""The record: a run's folder, written and read; statistics."""

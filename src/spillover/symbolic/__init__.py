@@ -1,1 +1,1 @@
-"""The one-layer lab: symbolic factual recall, trained many runs at once and measured."""
+"""The one-layer lab: many small models trained at once, measured."""
