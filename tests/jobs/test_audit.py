@@ -19,14 +19,8 @@ from spillover.llm import finetune as finetune_module
 from spillover.llm.finetune import FineTuneConfig
 from spillover.outcome import outcome
 from spillover.runs.record import read_run
-from tests.tiny_models import save_tiny_model
 
 SETTINGS = FineTuneConfig(epochs=1, learning_rate=1e-3)
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny", "llama"))
 
 
 def test_an_audit_end_to_end(tiny: str, tmp_path: Path) -> None:

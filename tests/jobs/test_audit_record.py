@@ -1,7 +1,6 @@
 """What an audit leaves behind: a folder of its own, its time, how to run it again, what it trained on."""
 
 import json
-import os
 import shlex
 import sys
 from dataclasses import replace
@@ -19,37 +18,13 @@ from spillover.errors import DataError, MarginError, RunError
 from spillover.jobs import audit as audit_module
 from spillover.jobs import margins
 from spillover.jobs.audit import audit
-from spillover.jobs.score import score, write_split
+from spillover.jobs.score import score
 from spillover.knowledge.load import load
-from spillover.knowledge.prompts import examples
-from spillover.knowledge.split import split
 from spillover.llm.finetune import FineTuneConfig
 from spillover.report.page import command_line, write_report
 from spillover.runs import record
 from spillover.runs.record import list_runs, read_run
-from tests.tiny_models import save_tiny_model
-
-PEOPLE = """\
-relations: {lives_in: {prompt: "{subject} lives in"}, codes_in: {prompt: "{subject} codes in"}}
-rules: [{fact: lives_in, implication: codes_in, pairs: {Rome: Perl, Oslo: Java, Bern: Ruby}, bridges: 2}]
-triples: people.csv
-"""
-CITIES = ("Rome", "Oslo", "Bern")
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny", "llama"))
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the user is in, with people.yaml."""
-    rows = [f"{city} {number},lives_in,{city}" for city in CITIES for number in range(5)]
-    (tmp_path / "people.csv").write_text("\n".join(["subject,relation,answer", *rows]), encoding="utf-8")
-    (tmp_path / "people.yaml").write_text(PEOPLE, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from tests.jobs.people import run_cli
 
 
 @pytest.fixture
@@ -61,10 +36,6 @@ def untuned(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_folders() -> list[Path]:
     """What is in runs/ besides the cells that the runs share."""
     return sorted(path for path in Path("runs").iterdir() if path.name != "cells")
-
-
-def run_cli(*words: str) -> Any:
-    return cli.app([*words], exit_on_error=False, print_error=False, result_action="return_value")
 
 
 # To run it again
@@ -306,64 +277,3 @@ def test_undefined_is_nan_in_python_and_null_in_json(
         assert document["rules"][0]["forecast_margin"] is None
         run_cli(*words, "--model", tiny)
         assert "nan" not in capsys.readouterr().out
-
-
-# Tuned elsewhere
-
-
-def test_a_score_says_which_seed_it_assumes(
-    tiny: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run_cli("score", "people.yaml", "--model", tiny, "--seed", "4", "--json")
-    printed = capsys.readouterr()
-    document = json.loads(printed.out)
-    note = (
-        "bridges are drawn with seed 4; if the model was tuned with another seed, give that one: "
-        "bridges that it was trained on would count as held out"
-    )
-    assert (document["seed"], document["notes"]) == (4, [note])
-    assert f"note: {note}" in printed.err.splitlines()
-
-    text = PEOPLE.replace(", bridges: 2", "")
-    (here / "shown.yaml").write_text(text, encoding="utf-8")
-    with (here / "people.csv").open("a", encoding="utf-8") as table:
-        table.write("\n" + "\n".join(f"{city} 0,codes_in,Perl" for city in CITIES))
-    assert score("shown.yaml", model=tiny)["notes"] == [], "the table says who is a bridge"
-
-
-@pytest.mark.usefixtures("here")
-def test_the_training_rows_are_those_of_the_audit(capsys: pytest.CaptureFixture[str]) -> None:
-    run_cli("score", "people.yaml", "--seed", "3", "--write-split", "rows.jsonl", "--json")
-    assert json.loads(capsys.readouterr().out) == {"file": "rows.jsonl", "rows": 21, "seed": 3}
-    rows = [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
-    trained = examples(split(load("people.yaml"), 3))
-    assert [(row["prompt"], row["completion"]) for row in rows] == [
-        (one.prompt, one.completion) for one in trained
-    ]
-    assert set(rows[0]) == {"prompt", "completion", "subject", "relation", "answer"}
-    assert sum(row["relation"] == "codes_in" for row in rows) == 6
-    assert write_split("people.yaml", "rows.jsonl", seed=4) == 21
-    assert rows != [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
-    run_cli("score", "people.yaml", "--write-split", "rows.jsonl")
-    assert capsys.readouterr().out == "rows.jsonl: 21 training rows, bridges of seed 0\n"
-
-
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("pipe", "cannot write the training rows to pipe: not a plain file; give another file"),
-        (".", r"cannot write the training rows to \.: not a plain file; give another file"),
-        ("nowhere/rows.jsonl", "nowhere/rows.jsonl: No such file or directory; give another file"),
-    ],
-)
-@pytest.mark.usefixtures("here")
-def test_training_rows_replace_only_plain_files(file: str, message: str) -> None:
-    os.mkfifo("pipe")
-    with pytest.raises(RunError, match=message):
-        write_split("people.yaml", file)
-    assert Path("pipe").is_fifo()
-
-
-def test_writing_the_training_rows_scores_nothing() -> None:
-    with pytest.raises(DataError, match="--write-split scores nothing, so --tuned has no use beside it"):
-        run_cli("score", "demo", "--write-split", "rows.jsonl", "--tuned", "mine")

@@ -16,12 +16,6 @@ from spillover.jobs.grid import read_grid
 from spillover.jobs.sweep import sweep, workers
 from spillover.llm.settings import FineTuneConfig
 from spillover.runs.record import read_run
-from tests.tiny_models import save_tiny_model
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny", "llama"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ A cell travels as JSON, its scores and its log come back, and whoever asked reco
 Each worker finds the weights by their name or folder, and refuses others than the cell's.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,10 +73,12 @@ class OnRay:
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
         try:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
             raise RunError("--on ray needs Ray; install it with `pip install spillover[ray]`") from error
-        here = {} if self.address else {"num_cpus": self.workers and self.workers * self.cpus}
+        here: dict[str, Any] = {}
+        if not self.address and self.workers:
+            here["num_cpus"] = math.ceil(self.workers * self.cpus)
         try:
             ray.init(self.address, include_dashboard=False, log_to_driver=False, **here)
         except Exception as error:  # whatever a cluster that is not there leads Ray to
