@@ -38,8 +38,8 @@ class Splitting:
         self, problem: MarginProblem, reduced: Reduction, pool: Executor, start: Solution | None = None
     ) -> None:
         self._problem, self._reduced, self._pool = problem, reduced, pool
-        features, logits = reduced.features, prod(reduced.logit_shape)
-        if features is not None and logits > _STREAM:
+        features, size = reduced.features, prod(reduced.logit_shape)
+        if features is not None and size > _STREAM:
             self._logits: Logits = StreamedLogits(problem, reduced, features, pool)
         else:
             self._logits = WholeLogits(problem, reduced)
@@ -49,7 +49,7 @@ class Splitting:
         translated = None if start is None else reduced.translate(start)
         if translated is not None:
             self._a = self._logits.begin(*translated, self._rho)
-        self._rounds = 2 if logits + self._a.size <= _TINY else 5
+        self._rounds = 2 if size + self._a.size <= _TINY else 5
         self._lags: list[tuple[float, float]] = []
         self._next_balance = 0
         self.iterations = 0
