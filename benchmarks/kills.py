@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from os import environ
 from pathlib import Path
@@ -52,8 +53,10 @@ class Case:
         place.mkdir(exist_ok=True)
         with (place / "stdout").open("wb") as out, (place / "stderr").open("wb") as err:
             return psutil.Popen(
-                [sys.executable, "-m", "spillover", "sweep", str(self.spec), "--json"]
-                + ["--on", self.on, "--workers", str(self.workers), "--out", str(place / "sweep")],
+                [
+                    *(sys.executable, "-m", "spillover", "sweep", str(self.spec), "--json", "--on", self.on),
+                    *("--workers", str(self.workers), "--out", str(place / "sweep")),
+                ],
                 env={**environ, "TMPDIR": str(self.scratch)},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -102,8 +105,8 @@ class Tally:
 
     def __str__(self) -> str:
         return (
-            f"{self.of_sweep} kills of the sweep, {self.of_workers} of workers, {self.sweeps} sweeps finished, "
-            f"{self.cells} cells computed, differences: {len(self.differences)}"
+            f"{self.of_sweep} kills of the sweep, {self.of_workers} of workers, {self.sweeps} sweeps "
+            f"finished, {self.cells} cells computed, differences: {len(self.differences)}"
         )
 
 
@@ -259,10 +262,8 @@ def _descendants(running: psutil.Popen) -> list[psutil.Process]:
 
 
 def _kill(process: psutil.Process) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):  # it has just ended
         process.kill()
-    except psutil.NoSuchProcess:  # it has just ended
-        pass
 
 
 def _orphans(started: set[psutil.Process]) -> list[str]:

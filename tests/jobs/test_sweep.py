@@ -15,6 +15,7 @@ from spillover.jobs.audit import audit
 from spillover.jobs.grid import read_grid
 from spillover.jobs.sweep import sweep, workers
 from spillover.llm.settings import FineTuneConfig
+from spillover.report.sweep import label_parts
 from spillover.runs.record import read_run
 
 
@@ -75,7 +76,7 @@ def test_the_command_line(spec: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert "2 audits of 5 cells" in done.stdout
-    assert "lora none" in done.stdout
+    assert "lora: none" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert len(json.loads(again.stdout)["audits"]) == 2
@@ -121,6 +122,19 @@ def test_a_bad_spec_is_one_clear_line(tmp_path: Path, text: str, message: str) -
     assert isinstance(caught.value, DataError | TrainingError)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_changed_grid_is_refused_and_the_change_is_named(spec: Path) -> None:
+    sweep(spec)
+    spec.write_text(spec.read_text("utf-8").replace("[null, 2]", "[null, 3]"), encoding="utf-8")
+    with pytest.raises(RunError, match=r"argument 'grid\.lora' was \[None, 2\], now \[None, 3\]"):
+        sweep(spec)
+
+
+def test_an_audit_is_told_from_the_others_in_words() -> None:
+    varied = {"kb": "demo", "lora": None, "learning_rate": 1e-3, "shuffle": True}
+    parts = label_parts({"knowledge_base": "demo", "varied": varied})
+    assert parts == ["demo", "lora: none", "learning rate: 0.001", "shuffle: yes"]
 
 
 def test_workers() -> None:

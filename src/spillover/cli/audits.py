@@ -178,9 +178,11 @@ def sweep(
 
         print_rich(sweep_table(jsonable(document)))
         print(f"Report: {Path(document['run']) / 'report.html'}")
+    from spillover.report.sweep import label_parts
+
     failed = [audit for audit in document["audits"] if "failed" in audit]
     for audit in failed:
-        print(f"failed: {audit['knowledge_base']}, {audit['model']}: {audit['failed']}", file=sys.stderr)
+        print(f"failed: {', '.join(label_parts(audit))}: {audit['failed']}", file=sys.stderr)
     return 2 if failed else 0
 
 

@@ -40,6 +40,8 @@ class Grid:
 
     name: str
     seeds: tuple[int, ...]
+    values: Mapping[str, Sequence[Any]]
+    """What is combined, by key."""
     points: tuple[Point, ...]
 
 
@@ -71,6 +73,7 @@ def read_grid(spec: Path) -> Grid:
     return Grid(
         name=_checked(spec, "name", name, str),
         seeds=_checked(spec, "seeds", seeds, tuple[int, ...]),
+        values=values,
         points=tuple(_point(spec, choice, varied) for choice in choices),
     )
 

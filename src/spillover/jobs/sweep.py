@@ -53,7 +53,7 @@ def sweep(
     with Run.start(
         folder,
         command="sweep",
-        arguments={"name": grid.name, "points": [_described(point) for point in grid.points]},
+        arguments={"name": grid.name, "grid": grid.values},
         passed={"spec": str(spec)},
         seeds=list(grid.seeds),
         hashes={"cells": hash_json(sorted({cell.cell.identity for cell in cells}))},

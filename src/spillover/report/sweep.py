@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spillover.report.tables import mapping
-from spillover.report.verdict import interval, own_p, p_value, percent, rule_name, verdicts
+from spillover.report.verdict import interval, own_p, p_value, percent, rule_name, spoken, verdicts
 
 _LEGEND = (
     "first: how often the rule's answer is the model's first choice, asked about subjects whose answer was "
@@ -28,9 +28,9 @@ def sweep_table(results: Mapping[str, Any]) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for audit in results["audits"]:
-        label = Text(_label(audit))
+        label = Text("\n".join(label_parts(audit)))
         if "failed" in audit:
-            table.add_row(label, Text(audit["failed"], style="red"))
+            table.add_row(label, "", "", "", "", "", Text("failed", style="red"))
             continue
         for rule, verdict in zip(audit["rules"], verdicts(audit), strict=True):
             top1 = rule["top1"]
@@ -44,13 +44,21 @@ def sweep_table(results: Mapping[str, Any]) -> RenderableType:
                 Text(verdict.badge),
             )
             label = Text()
-    title = f"{len(results['audits'])} audits of {cells['done']} cells{failures}"
+    audits = len(results["audits"])
+    title = f"{audits} audit{'s' if audits != 1 else ''} of {cells['done']} cells{failures}"
     return Group(Text(title, style="bold"), table, Text(_LEGEND, style="dim"))
 
 
-def _label(audit: Mapping[str, Any]) -> str:
-    """What tells an audit from the others; its knowledge base where nothing does."""
-    varied = {name: value for name, value in mapping(audit["varied"]).items() if name not in ("kb", "model")}
-    parts = [audit["knowledge_base"]] + ([audit["model"]] if "model" in audit["varied"] else [])
-    parts += [f"{name} {'none' if value is None else value}" for name, value in varied.items()]
-    return "\n".join(parts)
+def label_parts(audit: Mapping[str, Any]) -> list[str]:
+    """What tells an audit from the others of its sweep: its knowledge base, and each entry that varies."""
+    varied = mapping(audit["varied"])
+    parts = [audit["knowledge_base"]] + ([audit["model"]] if "model" in varied else [])
+    return parts + [
+        f"{spoken(name)}: {_word(value)}" for name, value in varied.items() if name not in ("kb", "model")
+    ]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
