@@ -30,7 +30,7 @@ from tests.tiny_models import save_tiny_model
 
 _SHARE_OF_SWEEP = 0.35  # of the kills; the others hit a worker
 _SHARE_EARLY = 0.15  # of the starts; there the first kill may come before any cell is begun
-_LOOK = 0.02  # seconds between looks at the processes
+_LOOK = 0.1  # seconds between looks at the processes
 _GRACE = 30.0  # seconds that whatever a killed sweep started may take to leave
 _PATIENCE = 900.0  # seconds that a sweep may take from its start or its last kill
 
@@ -72,7 +72,10 @@ class Case:
             words = process.cmdline()
         except psutil.Error:  # it has just ended
             return False
-        return words[:1] != [] and (words[0].startswith("ray::") or words[-1] == "spillover.cells")
+        # Ray's agents are called ray::, too, and a cluster ends with them
+        return words[:1] != [] and (
+            words[0].startswith(("ray::IDLE", "ray::compute_there")) or words[-1] == "spillover.cells"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,7 @@ def campaign(
             place = folder / f"disturbed-{tally.sweeps + 1}"
             _disturb(case, place, kills, pace, rng, tally, started)
             if not tally.differences:
-                tally.differences += _differences(_end(place), undisturbed, place)
+                tally.differences += differences(_end(place), undisturbed, place)
             tally.sweeps += 1
             tally.cells += len(_finished(place))
             say(str(tally))
@@ -174,6 +177,7 @@ def _disturb(
     while not tally.differences:
         running = case.start(place)
         since = time.time_ns()
+        started.add(running)
         if rng.random() > _SHARE_EARLY:
             while not _is_under_way(place, since) and _still_runs_after(_LOOK, running):
                 started |= set(_descendants(running))
@@ -181,17 +185,18 @@ def _disturb(
             started |= set(_descendants(running))
             if rng.random() < _SHARE_OF_SWEEP or case.workers == 1:
                 running.kill()
+                running.wait()
                 tally.of_sweep += 1
             elif found := case.workers_of(running):
                 _kill(rng.choice(found))
                 tally.of_workers += 1
-            tally.differences += _changed(finished, _finished(place))
+            tally.differences += changed(finished, _finished(place))
             finished = _finished(place)
         if _still_runs_after(_PATIENCE, running):
             _kill(running)
             tally.differences.append(f"{place}: the sweep did not end")
             return
-        tally.differences += _changed(finished, _finished(place))
+        tally.differences += changed(finished, _finished(place))
         if running.returncode == 0:
             return
         if running.returncode != -signal.SIGKILL and not _has_lost_its_workers(place):
@@ -231,7 +236,8 @@ def _manifests(place: Path) -> list[Path]:
     return list((place / CELLS).glob("*/manifest.json"))
 
 
-def _changed(before: Finished, now: Finished) -> list[str]:
+def changed(before: Finished, now: Finished) -> list[str]:
+    """A line for each cell that was finished before and is not as it was."""
     return [
         f"cell {name} was finished and was written again" for name in before if now.get(name) != before[name]
     ]
@@ -245,7 +251,8 @@ def _scores(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("scores.parquet")}
 
 
-def _differences(end: End, undisturbed: End, place: Path) -> list[str]:
+def differences(end: End, undisturbed: End, place: Path) -> list[str]:
+    """A line for everything in which a sweep's end in a place is not as the undisturbed one's."""
     found = [] if end.audits == undisturbed.audits else [f"{place}: the final table differs"]
     names = end.scores.keys() | undisturbed.scores.keys()
     found += [

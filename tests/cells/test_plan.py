@@ -1,12 +1,13 @@
 """Cells are computed once, shared, gone on with, waited for; one that fails stops no other."""
 
+import io
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spillover.cells.apart import Processes
+from spillover.cells.apart import Processes, serve
 from spillover.cells.cell import Cell
 from spillover.cells.folder import CellFolder, State
 from spillover.cells.plan import Executor, carry_out, one_after_another
@@ -153,3 +154,11 @@ def test_a_child_that_is_always_killed_is_a_failed_cell(
     folder = CellFolder(cell=untuned, place=place)
     failed = carry_out([folder], executor=Processes(1))
     assert "the process was killed 3 times; is there memory enough?" in str(failed[folder])
+
+
+def test_a_child_whose_parent_was_killed_before_it_gave_a_cell_leaves_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    serve()
+    assert capsys.readouterr() == ("", "")

@@ -78,7 +78,10 @@ def _converse(child: Any, order: str) -> str:
 
 def serve() -> None:
     """Be such a child."""
-    order = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:  # whoever started it was killed before it said what to do
+        return
+    order = json.loads(line)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     folder = CellFolder(
         cell=Cell.of(order["cell"]), place=Path(order["place"]), keep_model=order["keep_model"]
