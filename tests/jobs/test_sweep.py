@@ -10,6 +10,7 @@ import pytest
 
 from spillover.cells import tune as cells_tune
 from spillover.cells.apart import Processes
+from spillover.cli import audits
 from spillover.errors import DataError, RunError, SpilloverError, TrainingError
 from spillover.jobs.audit import audit
 from spillover.jobs.grid import read_grid
@@ -141,3 +142,17 @@ def test_workers() -> None:
     assert isinstance(workers(2), Processes)
     with pytest.raises(RunError, match="workers must be at least 1, got 0"):
         workers(0)
+
+
+def test_what_a_cluster_prints_is_not_in_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def print_and_end(*_: object, **__: object) -> dict[str, object]:
+        print("(raylet) a node was lost")
+        return {"audits": []}
+
+    monkeypatch.setattr("spillover.jobs.sweep.sweep", print_and_end)
+    assert audits.sweep(tmp_path / "spec.yaml", json=True) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"audits": []}
+    assert "a node was lost" in err

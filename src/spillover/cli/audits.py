@@ -1,6 +1,7 @@
 """The verbs for language models and their runs: audit, score, sweep, report, runs."""
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,7 +160,7 @@ def sweep(
     out
         The sweep's folder (runs/NAME); an unfinished sweep in it goes on.
     """
-    with Bars() as bars:
+    with redirect_stdout(sys.stderr), Bars() as bars:  # Ray prints there what befell its nodes
         from spillover.jobs.sweep import sweep as run_sweep
         from spillover.jobs.sweep import workers as local_workers
 
