@@ -1,13 +1,14 @@
 """Cells are computed once, shared, gone on with, waited for; one that fails stops no other."""
 
-import io
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spillover.cells.apart import Processes, serve
+from spillover.cells.apart import Processes
 from spillover.cells.cell import Cell
 from spillover.cells.folder import CellFolder, State
 from spillover.cells.plan import Executor, carry_out, one_after_another
@@ -156,9 +157,8 @@ def test_a_child_that_is_always_killed_is_a_failed_cell(
     assert "the process was killed 3 times; is there memory enough?" in str(failed[folder])
 
 
-def test_a_child_whose_parent_was_killed_before_it_gave_a_cell_leaves_without_a_word(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    serve()
-    assert capsys.readouterr() == ("", "")
+@pytest.mark.parametrize("written", ["", '{"cell": {"ver'])
+def test_a_child_whose_parent_was_killed_before_it_gave_a_cell_leaves_without_a_word(written: str) -> None:
+    command = [sys.executable, "-m", "spillover.cells"]
+    left = subprocess.run(command, input=written, capture_output=True, text=True, check=False)
+    assert (left.returncode, left.stdout, left.stderr) == (0, "", "")

@@ -1,8 +1,6 @@
 """A sweep: what a spec spans, what is shared, what is reported, and that it goes on."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +16,15 @@ from spillover.jobs.sweep import sweep, workers
 from spillover.llm.settings import FineTuneConfig
 from spillover.report.sweep import label_parts
 from spillover.runs.record import read_run
+from tests.jobs.people import run_cli
 
 
 @pytest.fixture
-def spec(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def spec(tiny: str, here: Path) -> Path:
     """Two audits of two seeds each: two untuned cells would be needed, and one is enough."""
-    monkeypatch.chdir(tmp_path)
-    text = f"kb: country-code\nmodel: {tiny}\nseeds: [0, 1]\nepochs: 1\nbatch_size: 24\nlora: [null, 2]\n"
-    (tmp_path / "ranks.yaml").write_text(text, encoding="utf-8")
-    return tmp_path / "ranks.yaml"
+    text = f"kb: people.yaml\nmodel: {tiny}\nseeds: [0, 1]\nepochs: 1\nbatch_size: 24\nlora: [null, 2]\n"
+    (here / "ranks.yaml").write_text(text, encoding="utf-8")
+    return here / "ranks.yaml"
 
 
 def cells(place: Path) -> set[str]:
@@ -39,7 +37,7 @@ def test_a_sweep_is_its_audits_and_shares_what_they_share(spec: Path, tiny: str)
     assert len(cells(Path("runs/cells"))) == 5
     assert [entry["varied"] for entry in document["audits"]] == [{"lora": None}, {"lora": 2}]
     settings = FineTuneConfig(epochs=1, batch_size=24, lora=2)
-    alone = audit("country-code", model=tiny, seeds=[0, 1], settings=settings, out="runs/alone")
+    alone = audit("people.yaml", model=tiny, seeds=[0, 1], settings=settings, out="runs/alone")
     assert len(cells(Path("runs/cells"))) == 5, "the audit found every cell done"
     assert document["audits"][1]["rules"] == alone["rules"]
     view = read_run("runs/ranks")
@@ -72,19 +70,16 @@ def test_a_failing_cell_stops_no_other_and_is_tried_again(
     assert read_run("runs/ranks").status == "complete"
 
 
-def test_the_command_line(spec: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "spillover", "sweep", str(spec), "--workers", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "2 audits of 5 cells" in done.stdout
-    assert "lora: none" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    again = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert len(json.loads(again.stdout)["audits"]) == 2
-    listed = subprocess.run(
-        [sys.executable, "-m", "spillover", "runs"], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert "ranks" in listed.stdout
+def test_the_command_line(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("sweep", str(spec), "--workers", "2") == 0
+    printed = capsys.readouterr().out
+    assert "2 audits of 5 cells" in printed
+    assert "lora: none" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    run_cli("sweep", str(spec), "--json")
+    assert len(json.loads(capsys.readouterr().out)["audits"]) == 2
+    run_cli("runs")
+    assert "ranks" in capsys.readouterr().out
 
 
 def test_files_are_meant_from_where_the_spec_is(tmp_path: Path) -> None:
