@@ -1,5 +1,6 @@
 """What `launch` is tested on: processes that report who they are, and the last of which comes to grief."""
 
+import atexit
 import os
 import signal
 import sys
@@ -23,6 +24,10 @@ def main(folder: Path, fate: str) -> None:
         raise ZeroDivisionError("of the program\nand more")
     if rank() == 1 and fate == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if rank() == 1 and fate == "abort":
+        os.abort()
+    if fate == "abort late":
+        atexit.register(os.abort)
 
 
 if __name__ == "__main__":

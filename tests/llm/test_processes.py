@@ -100,6 +100,7 @@ def test_settings_for_other_processes_are_refused() -> None:
             "^a process of tests.llm.ill_fated ended early: ZeroDivisionError: of the program$",
         ),
         ("kill", RunError, "^a process of tests.llm.ill_fated ended early: SIGKILL, .*give fewer processes"),
+        ("abort", RunError, "^a process of tests.llm.ill_fated ended early: SIGABRT$"),
     ],
 )
 def test_a_failure_is_one_line(
@@ -112,6 +113,11 @@ def test_a_failure_is_one_line(
     assert len(str(caught.value).splitlines()) == 1
     assert capfd.readouterr().err == ""
     assert [(tmp_path / name).read_text().split()[1:] for name in "01"] == [["2", "True"], ["2", "False"]]
+    assert _gone(tmp_path)
+
+
+def test_an_abort_in_the_interpreters_own_end_is_no_failure(tmp_path: Path) -> None:
+    launch("tests.llm.ill_fated", [str(tmp_path), "abort late"], 2)
     assert _gone(tmp_path)
 
 

@@ -58,7 +58,7 @@ def launch(module: str, arguments: Sequence[str], processes: int) -> None:
 def joined() -> Iterator[None]:
     """Join the launched processes for the length of a block: by NCCL on a GPU each, else by gloo on the CPU.
 
-    A process that was not launched is alone. An exception in the block ends this process, and with it
+    A process that was not launched is alone; one that was ends with the block. An exception in the block ends this process, and with it
     the others, and `launch` raises it.
     """
     try:
@@ -75,6 +75,10 @@ def joined() -> Iterator[None]:
         import torch.distributed
 
         torch.distributed.destroy_process_group()
+        # Not through the interpreter's own end: it may abort where a thread of torch still lets go of a tensor.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def world() -> int:
@@ -130,7 +134,9 @@ def _told(module: str, failure: Path, stderr: str) -> SpilloverError:
     if told:
         line = f"{told['error']}: {told['message'].strip().partition(chr(10))[0]}"
     elif signal := re.search(r"Signal \d+ \((\w+)\)", stderr.partition("Root Cause")[2]):
-        line = f"{signal[1]}, as where memory runs out; give fewer processes or a smaller batch"
+        line = signal[1]
+        if line == "SIGKILL":
+            line += ", as where memory runs out; give fewer processes or a smaller batch"
     else:
         line = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no word of why")
     error = RunError(f"a process of {module} ended early: {line}")
