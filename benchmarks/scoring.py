@@ -76,7 +76,7 @@ def compare(model: Any, tokenizer: Any, asked: Sequence[Query]) -> None:
             seconds[side].append(time.perf_counter() - started)
             values[side] = np.array([value for value, _ in answers])
         started = time.perf_counter()
-        values["ours"] = np.concatenate(score(model, tokenizer, asked))
+        values["ours"] = np.concatenate(score(model, tokenizer, [query.question for query in asked]))
         seconds["ours"].append(time.perf_counter() - started)
     harness = make_harness(pretrained=deepcopy(model).double(), tokenizer=tokenizer, batch_size=32)
     answers = harness.loglikelihood(requests, disable_tqdm=True)

@@ -123,7 +123,7 @@ def _rule_outcome(
     before = _asked(scores, kind="held_out", phase="before")
     asked = _asked(scores, kind="held_out", phase=last)
     mine = scores.filter(pc.field("phase") == last)
-    told = facts.filter(pc.field("relation") == rule.fact)
+    rule_facts = facts.filter(pc.field("relation") == rule.fact)
     queries, candidates = asked.logprobs.shape
     numbers: dict[str, Any] = {}
     measures: tuple[tuple[str, _Matrix, float, Literal["low", "high"]], ...] = (
@@ -154,7 +154,7 @@ def _rule_outcome(
         "fact": rule.fact,
         "implication": rule.implication,
         "kind": rule.kind,
-        "facts": _learned(told.join(mine.select(_WHO), keys=_WHO, join_type="left semi")),
+        "facts": _learned(rule_facts.join(mine.select(_WHO), keys=_WHO, join_type="left semi")),
         "bridges": _learned(mine.filter(pc.field("kind") == "bridge")),
         "queries": queries,
         "candidates": candidates,
@@ -191,7 +191,7 @@ def _learned(scores: pa.Table) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class _Answered:
     """Queries that share their candidates, as arrays."""
 
     logprobs: np.ndarray
@@ -204,13 +204,13 @@ class _Asked:
     """(Q,)"""
 
 
-def _asked(scores: pa.Table, **wanted: str) -> _Asked:
+def _asked(scores: pa.Table, **wanted: str) -> _Answered:
     """The queries whose columns hold the wanted values."""
     for column, value in wanted.items():
         scores = scores.filter(pc.field(column) == value)
     rows = scores.sort_by([(name, "ascending") for name in ("seed", "query", "candidate")])
     shape = (-1, max(1, len(rows["candidate"].unique())))
-    return _Asked(
+    return _Answered(
         logprobs=rows["logprob"].to_numpy().reshape(shape),  # null becomes NaN
         answers=rows["right"].to_numpy().reshape(shape).argmax(axis=1),
         seeds=rows["seed"].to_numpy().reshape(shape)[:, 0],
@@ -218,6 +218,6 @@ def _asked(scores: pa.Table, **wanted: str) -> _Asked:
     )
 
 
-def _right(asked: _Asked, matrix: _Matrix) -> np.ndarray:
+def _right(answered: _Answered, matrix: _Matrix) -> np.ndarray:
     """The right candidate's entry of `matrix` (ranks or top-1 credits), (Q,)."""
-    return matrix(asked.logprobs)[np.arange(len(asked.answers)), asked.answers]
+    return matrix(answered.logprobs)[np.arange(len(answered.answers)), answered.answers]

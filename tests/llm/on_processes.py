@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spillover.interventions.hooks import Intervention
-from spillover.knowledge.prompts import Query
+from spillover.knowledge.prompts import Question
 from spillover.llm import models
 from spillover.llm.finetune import FineTuneConfig, finetune
 from spillover.llm.processes import joined
@@ -15,17 +15,8 @@ from spillover.llm.score import score
 from tests.llm.tuning import EXAMPLES, PLACES
 from tests.tiny_models import ARCHITECTURES
 
-QUERIES = [
-    Query(
-        prompt=example.prompt,
-        candidates=tuple(PLACES),
-        answer=example.answer,
-        subject=example.subject,
-        relation=example.relation,
-        rule=0,
-        kind="bridge",
-        group="g",
-    )
+QUESTIONS = [
+    Question(prompt=example.prompt, completions=tuple(f" {place}" for place in PLACES))
     for example in EXAMPLES
 ]
 SHORT = FineTuneConfig(epochs=2, learning_rate=1e-3, batch_size=3)  # seven examples: the last batch has one
@@ -78,7 +69,7 @@ def tune_all(folder: Path, processes: int) -> dict[str, Any]:
         if tuned is not None:
             told[name] = {
                 "log": [row for row in histories[-1] if "losses" in row],
-                "scores": [values.tolist() for values in score(tuned, tokenizer, QUERIES)],
+                "scores": [values.tolist() for values in score(tuned, tokenizer, QUESTIONS)],
                 "dtypes": sorted({f"{one.dtype} {one.device}" for one in tuned.parameters()}),
                 "names": sorted(tuned.state_dict()),
             }

@@ -105,7 +105,7 @@ def test_an_answer_and_one_that_goes_on_from_it_are_both_learned(llama_folder: P
             kind="bridge",
             group="g",
         )
-        values = score(tuned, tokenizer, [asked])[0]
+        values = score(tuned, tokenizer, [asked.question])[0]
         assert asked.candidates[int(values.argmax())] == example.answer
 
 

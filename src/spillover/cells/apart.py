@@ -57,10 +57,10 @@ class Processes:
         order = {"cell": folder.cell.document(), "place": str(folder.place), "keep_model": folder.keep_model}
         for _ in range(_TRIES):
             child = self._child()
-            told = _converse(child, json.dumps(order))
-            if told:
+            reply = _converse(child, json.dumps(order))
+            if reply:
                 self._idle.put(child)
-                kind, text = json.loads(told)
+                kind, text = json.loads(reply)
                 return getattr(errors, kind)(text) if kind else None
             self._bury(child)
         return RunError(f"{folder.path}: the process was killed {_TRIES} times; is there memory enough?")

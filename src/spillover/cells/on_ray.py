@@ -120,7 +120,8 @@ def _record(ray: Any, reference: Any, folder: CellFolder, run: Run) -> Spillover
         except ray.exceptions.RayTaskError as error:
             failure = error.cause if isinstance(error.cause, SpilloverError) else RunError(str(error.cause))
         except ray.exceptions.RayError as error:
-            failure = RunError(f"{folder.path}: its worker was lost {_TRIES} times: {type(error).__name__}")
+            times = f" {_TRIES} times" if isinstance(error, ray.exceptions.WorkerCrashedError) else ""
+            failure = RunError(f"{folder.path}: its worker was lost{times}: {type(error).__name__}")
         else:
             if log:
                 folder.log(run, log)

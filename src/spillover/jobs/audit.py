@@ -165,7 +165,7 @@ def carry_out_audit(
         if not run.complete:
             if not run.path("forecast.json").exists():
                 run.write_json(
-                    "forecast.json", [forecast_split(one, progress) for one in plan.splits.values()]
+                    "forecast.json", [forecast_split(parted, progress) for parted in plan.splits.values()]
                 )
 
             def pool(_: CellFolder) -> None:

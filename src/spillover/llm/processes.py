@@ -37,8 +37,8 @@ def launch(module: str, arguments: Sequence[str], processes: int) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(processes), "-m", module, *arguments]
     with tempfile.TemporaryDirectory(prefix="spillover-") as scratch:
-        failure, said = Path(scratch) / "failure.json", Path(scratch) / "stderr"
-        with said.open("wb") as stderr:
+        failure, log = Path(scratch) / "failure.json", Path(scratch) / "stderr"
+        with log.open("wb") as stderr:
             child = subprocess.Popen(  # noqa: S603 - no shell
                 command,
                 stderr=stderr,
@@ -51,15 +51,15 @@ def launch(module: str, arguments: Sequence[str], processes: int) -> None:
                 _stop(child)
                 raise
         if code:
-            raise _told(module, failure, said.read_text(encoding="utf-8", errors="replace"))
+            raise _error_of(module, failure, log.read_text(encoding="utf-8", errors="replace"))
 
 
 @contextmanager
 def joined() -> Iterator[None]:
     """Join the launched processes for the length of a block: by NCCL on a GPU each, else by gloo on the CPU.
 
-    A process that was not launched is alone; one that was ends with the block. An exception in the block ends this process, and with it
-    the others, and `launch` raises it.
+    A process that was not launched is alone; one that was ends with the block. An exception in the block
+    ends this process, and with it the others, and `launch` raises it.
     """
     try:
         launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -67,7 +67,7 @@ def joined() -> Iterator[None]:
             _join()
         yield
     except Exception as error:
-        _tell(error)
+        _report_failure(error)
         if isinstance(error, SpilloverError) and _FAILURE in os.environ:
             sys.exit(1)
         raise
@@ -75,7 +75,7 @@ def joined() -> Iterator[None]:
         import torch.distributed
 
         torch.distributed.destroy_process_group()
-        # Not through the interpreter's own end: it may abort where a thread of torch still lets go of a tensor.
+        # Not through the interpreter's own end: it may abort where torch's threads still run.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -116,23 +116,23 @@ def _join() -> None:
         torch.distributed.init_process_group("gloo")
 
 
-def _tell(error: Exception) -> None:
+def _report_failure(error: Exception) -> None:
     """Leave the first failure of all processes where `launch` finds it."""
-    told = {"error": type(error).__name__, "message": str(error)}
+    report = {"error": type(error).__name__, "message": str(error)}
     try:
         with Path(os.environ[_FAILURE]).open("x", encoding="utf-8") as file:
-            json.dump(told, file)
+            json.dump(report, file)
     except (KeyError, OSError):  # alone, or another process failed first
         return
 
 
-def _told(module: str, failure: Path, stderr: str) -> SpilloverError:
+def _error_of(module: str, failure: Path, stderr: str) -> SpilloverError:
     """The error of a process that failed, from what it left behind."""
-    told = json.loads(failure.read_text(encoding="utf-8")) if failure.exists() else None
-    if told and issubclass(kind := getattr(errors, told["error"], Exception), SpilloverError):
-        return kind(told["message"])
-    if told:
-        line = f"{told['error']}: {told['message'].strip().partition(chr(10))[0]}"
+    report = json.loads(failure.read_text(encoding="utf-8")) if failure.exists() else None
+    if report and issubclass(kind := getattr(errors, report["error"], Exception), SpilloverError):
+        return kind(report["message"])
+    if report:
+        line = f"{report['error']}: {report['message'].strip().partition(chr(10))[0]}"
     elif signal := re.search(r"Signal \d+ \((\w+)\)", stderr.partition("Root Cause")[2]):
         line = signal[1]
         if line == "SIGKILL":

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from spillover.errors import ModelError
-from spillover.knowledge.prompts import Query, Question
+from spillover.knowledge.prompts import Question
 from spillover.llm.encode import Pair, Unscorable, encode_pairs, left_padded
 
 TOKENS_PER_BATCH = 2048
@@ -39,7 +39,7 @@ Tokens = tuple[int, ...]
 def score(
     model: Any,
     tokenizer: Any,
-    asked: Sequence[Question | Query],
+    asked: Sequence[Question],
     *,
     on_step: Callable[[int, int], None] = lambda done, all_: None,
 ) -> list[np.ndarray]:
@@ -70,13 +70,13 @@ def score(
     return [_scores(pairs, wanted) for pairs in encoded]
 
 
-def unscorable(tokenizer: Any, question: Question | Query) -> list[str | None]:
+def unscorable(tokenizer: Any, question: Question) -> list[str | None]:
     """For each candidate of the question why it cannot be scored; None for those that can."""
     (pairs,) = _answers(tokenizer, [question])
     return [pair.value if isinstance(pair, Unscorable) else None for pair in pairs]
 
 
-def _answers(tokenizer: Any, asked: Sequence[Question | Query]) -> list[list[Pair | Unscorable]]:
+def _answers(tokenizer: Any, asked: Sequence[Question]) -> list[list[Pair | Unscorable]]:
     """Each question's candidates as tokens."""
     texts = [(question.prompt, question.completions) for question in asked]
     pairs = [(prompt, completion) for prompt, completions in texts for completion in completions]
@@ -104,16 +104,16 @@ def _scores(pairs: Sequence[Pair | Unscorable], logs: dict[Tokens, dict[Tokens, 
 
 def _whole_answers(logs: dict[Tokens, np.ndarray]) -> dict[Tokens, float]:
     """From the log-probabilities of each answer's tokens that of the answer and of no longer one."""
-    gone = dict.fromkeys(logs, 0.0)  # the share of an answer that goes on to a longer one
+    continued = dict.fromkeys(logs, 0.0)  # the share of an answer that goes on to a longer one
     begun: list[Tokens] = []  # the answers that the present one begins with, shortest first
     for answer in sorted(logs):
         while begun and answer[: len(begun[-1])] != begun[-1]:
             begun.pop()
         if begun:
-            gone[begun[-1]] += float(np.exp(logs[answer][len(begun[-1]) :].sum()))
+            continued[begun[-1]] += float(np.exp(logs[answer][len(begun[-1]) :].sum()))
         begun.append(answer)
     return {
-        answer: float(values.sum()) + (np.log1p(-gone[answer]) if gone[answer] < 1 else -np.inf)
+        answer: float(values.sum()) + (np.log1p(-continued[answer]) if continued[answer] < 1 else -np.inf)
         for answer, values in logs.items()
     }
 

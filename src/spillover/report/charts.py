@@ -76,7 +76,7 @@ def rank_chart(rows: Sequence[Row], kind: str) -> Chart:
     facet = alt.Facet("phase:N", title=None, sort="descending", header=alt.Header(labelFontWeight="bold"))
     chart = panels.facet(facet=facet, columns=2, spacing=28)
     narrow = {"columns": 1, "spec": {"width": 270}}
-    return dressed(chart, "Rank of the right answer before and after", narrow)
+    return finished(chart, "Rank of the right answer before and after", narrow)
 
 
 def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
@@ -143,7 +143,7 @@ def answer_chart(cells: Sequence[Row], kind: str) -> Chart:
     )
     chart = alt.layer(heat, outline, label).properties(width={"step": step}, height={"step": 34})
     narrow = {"width": {"step": narrow_step}}
-    return dressed(chart, "What each group is answered after fine-tuning", narrow)
+    return finished(chart, "What each group is answered after fine-tuning", narrow)
 
 
 def loss_chart(rows: Sequence[Row]) -> Chart:
@@ -181,10 +181,10 @@ def loss_chart(rows: Sequence[Row]) -> Chart:
         )
         .properties(width=780, height=210)
     )
-    return dressed(chart, "Training loss", {"width": 270})
+    return finished(chart, "Training loss", {"width": 270})
 
 
-def dressed(chart: Any, description: str, narrow: Row | None = None) -> Chart:
+def finished(chart: Any, description: str, narrow: Row | None = None) -> Chart:
     """One look for all: white, readable, little ink. `narrow` is what is different on a phone: a part of the
     specification, which the page puts in its place.
     """

@@ -92,8 +92,8 @@ def sentence(rule: Mapping[str, Any]) -> str:
 
 def _per_group(rule: Mapping[str, Any], what: str) -> str:
     least, most = rule["per_group"][what]
-    told = _counted(most, what) if least == most else f"{least:,} to {_counted(most, what)}"
-    return f"{told} per group"
+    counted = _counted(most, what) if least == most else f"{least:,} to {_counted(most, what)}"
+    return f"{counted} per group"
 
 
 def _counted(count: int, what: str) -> str:

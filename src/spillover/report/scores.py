@@ -74,24 +74,24 @@ facts AS (
     SELECT subject, first(prompt ORDER BY prompt) AS prompt FROM scores
     WHERE kind = 'fact' AND relation = $fact GROUP BY subject
 ),
-said AS (
+answered AS (
     SELECT * FROM shared WHERE phase = 'after'
     QUALIFY row_number() OVER (PARTITION BY seed, query ORDER BY logprob DESC, candidate) = 1
 ),
 known AS (
     SELECT DISTINCT seed, subject, candidate FROM shared WHERE phase = 'after' AND "right"
 )
-SELECT said.subject, said."group", facts.prompt AS fact_prompt, said.prompt, said.candidate AS answer,
-    said."right", known.candidate AS expected, earlier.probability AS before, said.probability AS after,
-    said.logprob - earlier.logprob AS gain
-FROM said
-LEFT JOIN shared AS earlier ON earlier.phase = 'before' AND earlier.seed = said.seed
-    AND earlier.subject = said.subject AND earlier.candidate = said.candidate
-LEFT JOIN known ON known.seed = said.seed AND known.subject = said.subject
-LEFT JOIN facts ON facts.subject = said.subject
-WHERE $right IS NULL OR said."right" = $right
-QUALIFY row_number() OVER (PARTITION BY said.subject ORDER BY gain DESC NULLS LAST, said.seed) = 1
-ORDER BY gain DESC NULLS LAST, said.subject LIMIT $limit
+SELECT answered.subject, answered."group", facts.prompt AS fact_prompt, answered.prompt,
+    answered.candidate AS answer, answered."right", known.candidate AS expected,
+    earlier.probability AS before, answered.probability AS after, answered.logprob - earlier.logprob AS gain
+FROM answered
+LEFT JOIN shared AS earlier ON earlier.phase = 'before' AND earlier.seed = answered.seed
+    AND earlier.subject = answered.subject AND earlier.candidate = answered.candidate
+LEFT JOIN known ON known.seed = answered.seed AND known.subject = answered.subject
+LEFT JOIN facts ON facts.subject = answered.subject
+WHERE $right IS NULL OR answered."right" = $right
+QUALIFY row_number() OVER (PARTITION BY answered.subject ORDER BY gain DESC NULLS LAST, answered.seed) = 1
+ORDER BY gain DESC NULLS LAST, answered.subject LIMIT $limit
 """  # noqa: S608
 
 

@@ -52,9 +52,9 @@ def audit_table(results: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), Text(heading, style=f"bold {colour}"), _rules([rule for rule, _ in mine], untuned)]
         for rule, verdict in mine:
             name = f"{rule_name(rule)}: " if len(mine) > 1 else ""
-            said = [] if untuned else [_sentence(name, verdict, colour)]
-            said += [Text(name + not_scored(rule), style="dim")] if not_scored(rule) else []
-            parts += [Padding(text, (0, 0, 0, 2)) for text in said]
+            sentences = [] if untuned else [_sentence(name, verdict, colour)]
+            sentences += [Text(name + not_scored(rule), style="dim")] if not_scored(rule) else []
+            parts += [Padding(text, (0, 0, 0, 2)) for text in sentences]
     if judged:
         parts += [Text(), Text(_LEGEND.format(correction(results)), style="dim")]
     else:

@@ -75,11 +75,11 @@ def verdict(rule: Mapping[str, Any], *, correction: str = "", elsewhere: bool = 
     """
     found = outcome(rule)
     if found is Outcome.UNLEARNED:
-        said = f"{shortfall(rule)}, so nothing is known of the rule. {_CHECK if elsewhere else _TRAIN}"
+        sentence = f"{shortfall(rule)}, so nothing is known of the rule. {_CHECK if elsewhere else _TRAIN}"
     else:
-        said = _said(rule, found, correction)
+        sentence = _finding(rule, found, correction)
     after = (_already(rule) if found is Outcome.SHOWN else "", _unscored(rule), _recorded(rule))
-    return Verdict(outcome=found, badge=_badge(found, rule["kind"]), sentence=said + "".join(after))
+    return Verdict(outcome=found, badge=_badge(found, rule["kind"]), sentence=sentence + "".join(after))
 
 
 _TRAIN = "Train it longer (more epochs), or with another learning rate or other prompts."
@@ -154,7 +154,7 @@ def _badge(found: Outcome, kind: str) -> str:
     }[found]
 
 
-def _said(rule: Mapping[str, Any], found: Outcome, correction: str) -> str:
+def _finding(rule: Mapping[str, Any], found: Outcome, correction: str) -> str:
     """What the held-out queries show; each number is followed by its own p-value."""
     top1, rank = rule["top1"], rule["mean_rank"]
     after, chance = percent(top1["after"]), percent(top1["null"])
@@ -212,10 +212,10 @@ def _recorded(rule: Mapping[str, Any]) -> str:
 def not_scored(rule: Mapping[str, Any]) -> str:
     """The candidates that could not be scored, by reason; empty where all could or nothing is recorded."""
     reasons: dict[str, list[str]] = {}
-    for one in rule.get("unscorable") or ():
-        reasons.setdefault(one["reason"], []).append(f"“{one['candidate']}”")
-    told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-    return f"Not scored: {told}." if told else ""
+    for candidate in rule.get("unscorable") or ():
+        reasons.setdefault(candidate["reason"], []).append(f"“{candidate['candidate']}”")
+    listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+    return f"Not scored: {listed}." if listed else ""
 
 
 def summary(results: Mapping[str, Any]) -> str:

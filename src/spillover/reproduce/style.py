@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from spillover.report.charts import COLOURS, NULL, Chart, dressed
+from spillover.report.charts import COLOURS, NULL, Chart, finished
 from spillover.reproduce.figure import Row
 from spillover.runs.files import jsonable
 
@@ -52,7 +52,7 @@ def titled(chart: Any, title: str, subtitle: str) -> Chart:
         offset=12,
         color=INK,
     )
-    return dressed(chart.properties(title=text), f"{title}. {subtitle}")
+    return finished(chart.properties(title=text), f"{title}. {subtitle}")
 
 
 def log_scale(low: float, high: float) -> tuple[alt.Scale, alt.Axis]:
