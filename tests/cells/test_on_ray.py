@@ -1,6 +1,5 @@
-"""Cells on a Ray cluster that is started here; skipped where Ray is not installed."""
+"""Cells on a Ray cluster that is started here."""
 
-import importlib.util
 import os
 import signal
 import threading
@@ -15,10 +14,6 @@ from spillover.cells.folder import CellFolder, State
 from spillover.cells.on_ray import OnRay, compute_there
 from spillover.cells.plan import carry_out
 from spillover.errors import ModelError, RunError, TrainingError
-
-with_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed"
-)
 
 
 def ray_workers() -> list[int]:
@@ -35,7 +30,6 @@ def ray_workers() -> list[int]:
     return found
 
 
-@with_ray
 @pytest.mark.filterwarnings("ignore")  # Ray leaves sockets and processes to the collector
 def test_cells_on_ray_are_those_of_one_process(untuned: Cell, tuned: Cell, tmp_path: Path) -> None:
     """One fails and says why, one loses its worker and is run again; the answers are the same."""
@@ -62,10 +56,12 @@ def test_cells_on_ray_are_those_of_one_process(untuned: Cell, tuned: Cell, tmp_p
     assert isinstance(failed[there[2]], TrainingError)
     assert "cannot be trained" in str(failed[there[2]])
     assert [folder.state for folder in there] == [State.DONE, State.DONE, State.FAILED]
-    for one, other in zip(here[:2], there[:2], strict=True):
+    for alone, other in zip(here[:2], there[:2], strict=True):
         answers = other.answers()
-        assert all((answers[q].logprobs == answered.logprobs).all() for q, answered in one.answers().items())
-        assert [row["step"] for row in other.history()] == [row["step"] for row in one.history()]
+        assert all(
+            (answers[q].logprobs == answered.logprobs).all() for q, answered in alone.answers().items()
+        )
+        assert [row["step"] for row in other.history()] == [row["step"] for row in alone.history()]
 
 
 def test_what_a_worker_computes_needs_no_folder_of_ours(tuned: Cell, place: Path) -> None:

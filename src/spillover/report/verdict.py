@@ -214,8 +214,8 @@ def not_scored(rule: Mapping[str, Any]) -> str:
     reasons: dict[str, list[str]] = {}
     for candidate in rule.get("unscorable") or ():
         reasons.setdefault(candidate["reason"], []).append(f"“{candidate['candidate']}”")
-    listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-    return f"Not scored: {listed}." if listed else ""
+    text = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+    return f"Not scored: {text}." if text else ""
 
 
 def summary(results: Mapping[str, Any]) -> str:

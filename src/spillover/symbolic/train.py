@@ -78,12 +78,12 @@ def _train(
     ]
     gradient = (Exact if training.gradient == "exact" else Sampled)(experiment, dtype)
     softmax = experiment.settings[0].model.attention == "softmax"
-    mover = _Mover(networks, [setting.optimizer for setting in experiment.settings])
+    updates = _Updates(networks, [setting.optimizer for setting in experiment.settings])
     meter = Meter(experiment, dtype)
 
     file = Checkpoint(checkpoint, experiment) if checkpoint else None
     records: Records = {}
-    start = step = file.read(mover.state, records) if file else 0
+    start = step = file.read(updates.state, records) if file else 0
     recorded = frozenset(training.recorded_steps)
     while True:
         if step in recorded and (not records or records["step"][-1] < step):
@@ -92,13 +92,13 @@ def _train(
                 progress(step, training.steps)
         finished = step == training.steps or _low_enough(records, step, training.stop_below)
         if file and (finished or (step % checkpoint_every == 0 and step > start)):
-            file.write(step, mover.state, records)
+            file.write(step, updates.state, records)
         if finished:
             break
         tables = [network.table()[:, :, None] for network in networks]
         table_SVGE = tables[0] if len(tables) == 1 else torch.cat(tables, dim=2)
-        slope_SVGE = gradient(step, table_SVGE, softmax, mover.rescale_G)
-        mover.step(step, slope_SVGE)
+        slope_SVGE = gradient(step, table_SVGE, softmax, updates.rescale_G)
+        updates.step(step, slope_SVGE)
         step += 1
 
     stacked = {name: np.stack(values) for name, values in records.items()}
@@ -112,8 +112,8 @@ def _train(
     )
 
 
-class _Mover:
-    """Moves all networks: those with one optimizer together, but each by itself where the norm is its own."""
+class _Updates:
+    """Updates all networks: those with one optimizer together, each by itself where the norm is its own."""
 
     def __init__(self, networks: list[Network], optimizers: list[Optimizer]) -> None:
         self.networks = networks
@@ -121,14 +121,14 @@ class _Mover:
         for number, optimizer in enumerate(optimizers):
             key = (optimizer, number) if optimizer.rule == "normalized_gd" else optimizer
             alike.setdefault(key, []).append(number)
-        self.spans = [
-            (numbers, _Span(optimizers[numbers[0]], [networks[i] for i in numbers]))
+        self.groups = [
+            (numbers, _Parameters(optimizers[numbers[0]], [networks[i] for i in numbers]))
             for numbers in alike.values()
         ]
         self.state = {
             f"{place}/{name}": tensor
-            for place, (_, span) in enumerate(self.spans)
-            for name, tensor in span.state.items()
+            for place, (_, group) in enumerate(self.groups)
+            for name, tensor in group.state.items()
         }
         """All that a training has to keep, by name; changed in place."""
         normalized = torch.tensor([optimizer.rule == "normalized_gd" for optimizer in optimizers])
@@ -137,11 +137,11 @@ class _Mover:
 
     def step(self, step: int, slope_SVGE: Tensor) -> None:
         """Apply the gradients of update number `step`, from 0."""
-        for numbers, span in self.spans:
-            span.step(step, [self.networks[i].backward(slope_SVGE[:, :, i]) for i in numbers])
+        for numbers, group in self.groups:
+            group.step(step, [self.networks[i].backward(slope_SVGE[:, :, i]) for i in numbers])
 
 
-class _Span:
+class _Parameters:
     """Networks whose parameters become views of one array (S, N), so that their rule is a few operations."""
 
     def __init__(self, optimizer: Optimizer, networks: list[Network]) -> None:
