@@ -170,12 +170,12 @@ def test_patterns_let_a_contradiction_through_that_a_knowledge_base_does_not(tmp
     [
         (
             "city-langage",
-            f"'city-langage' is neither a file nor a built-in knowledge base ({', '.join(BUILTIN)}); "
+            f"'city-langage' is neither a file nor a built-in knowledge base ({', '.join(BUILTIN)}, popqa); "
             "did you mean 'city-language'?",
         ),
         (
             "zzz",
-            f"'zzz' is neither a file nor a built-in knowledge base ({', '.join(BUILTIN)}); "
+            f"'zzz' is neither a file nor a built-in knowledge base ({', '.join(BUILTIN)}, popqa); "
             "give one of these or a path",
         ),
         ("x.csv", "x.csv: file not found; check the path"),

@@ -34,7 +34,7 @@ def audit(
     ----------
     kb
         A file (YAML) or a built-in: demo, city-language, city-language-counterfactual, country-code,
-        profession-color, sport-music.
+        profession-color, sport-music, popqa (or popqa:FILE).
     model
         A short name, a hub id, a local folder or a .gguf file.
     seeds

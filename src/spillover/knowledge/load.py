@@ -18,6 +18,8 @@ from spillover.knowledge.builtin import BUILTIN, built_in
 from spillover.knowledge.checks import SUBJECT, Where, check_pairs, check_prompt, each_once
 from spillover.knowledge.faults import listed, opened, place, read_text, show, suggest
 from spillover.knowledge.patterns import Patterns, group_table
+from spillover.knowledge.popqa import NAME as POPQA
+from spillover.knowledge.popqa import popqa
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.sheet import parse_sheet
 from spillover.knowledge.table import TABLES, read_triples
@@ -27,13 +29,11 @@ _SHEETS = (".yaml", ".yml")
 
 
 def load(name_or_path: str | Path) -> KnowledgeBase:
-    """The built-in knowledge base of that name, else the one in the file at that path.
+    """The built-in knowledge base of that name, `popqa:FILE`, else the one in the file at that path.
 
     A bare table has no rules, and asks each relation by its name: `lives_in` as "{subject} lives in".
     """
-    if str(name_or_path) in BUILTIN:
-        return built_in(str(name_or_path))
-    return _read_knowledge_base(_describe(_file_at(name_or_path)))
+    return _named(str(name_or_path)) or _read_knowledge_base(_describe(_file_at(name_or_path)))
 
 
 def load_patterns(name_or_path: str | Path) -> TrainingTable | KnowledgeBase:
@@ -41,12 +41,22 @@ def load_patterns(name_or_path: str | Path) -> TrainingTable | KnowledgeBase:
 
     Where a rule draws its bridges, patterns must wait for the split: then it is the knowledge base.
     """
-    if str(name_or_path) in BUILTIN:
-        return built_in(str(name_or_path))
+    if named := _named(str(name_or_path)):
+        return named
     source = _describe(_file_at(name_or_path))
     if any(rule.bridges for rule in source.rules):
         return _read_knowledge_base(source)
     return TrainingTable(name=source.name, patterns=_read_patterns(source), rules=source.rules)
+
+
+def _named(name: str) -> KnowledgeBase | None:
+    """The knowledge base of that name; None where it is a path."""
+    if name in BUILTIN:
+        return built_in(name)
+    if name == POPQA or name.startswith(f"{POPQA}:"):
+        file = name.removeprefix(POPQA).removeprefix(":")
+        return popqa(Path(file) if file else None)
+    return None
 
 
 def _file_at(name_or_path: str | Path) -> Path:
@@ -54,9 +64,10 @@ def _file_at(name_or_path: str | Path) -> Path:
     # os.path answers also for what no file can be called
     if Path(name_or_path).suffix.lower() in (*_SHEETS, *TABLES) or os.path.exists(name_or_path):  # noqa: PTH110
         return Path(name_or_path)
+    names = (*BUILTIN, POPQA)
     raise DataError(
-        f"{show(str(name_or_path))} is neither a file nor a built-in knowledge base ({listed(BUILTIN)})"
-        f"{suggest(str(name_or_path), BUILTIN) or '; give one of these or a path'}"
+        f"{show(str(name_or_path))} is neither a file nor a built-in knowledge base ({listed(names)})"
+        f"{suggest(str(name_or_path), names) or '; give one of these or a path'}"
     )
 
 
