@@ -21,12 +21,12 @@ def print_json(document: Any) -> None:
     from spillover.runs.files import jsonable
 
     document = jsonable(document)
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+    text = visible_json(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
         text = json.dumps(document, indent=2, allow_nan=False)
-    print(visible_json(text), flush=True)
+    print(text, flush=True)
 
 
 def print_line(line: str) -> None:
@@ -95,7 +95,7 @@ class Bars:
             columns = (TextColumn("{task.description:<18.18}", markup=False), MofNCompleteColumn())
         else:
             columns = (
-                TextColumn("{task.description:<24}", markup=False),
+                TextColumn("{task.description:<24.24}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),

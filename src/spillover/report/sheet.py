@@ -64,6 +64,7 @@ class Sheet:
         else:
             for row in self.rows:
                 yield from self._paragraph(row)
+            yield Text()
 
     def _least_width(self) -> int:
         widths = []
@@ -98,7 +99,7 @@ class Sheet:
         for column, text in cells:
             if column.numbers:
                 yield Padding(Text.assemble(names[column].ljust(widest + _GAP), text), (0, 0, 0, 2))
-        if row.ends and row is not self.rows[-1]:
+        if (row.ends or not widest) and row is not self.rows[-1]:
             yield Text()
 
 
