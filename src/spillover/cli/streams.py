@@ -111,6 +111,7 @@ class _Stream(io.RawIOBase):
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self._raw = raw
+        self.name = getattr(raw, "name", None)
 
     def writable(self) -> bool:
         return True
