@@ -12,8 +12,8 @@ from rich.text import Text
 from spillover.cli import output, streams
 from spillover.report.sheet import Column, Sheet
 
-HOSTILE = "a\x1b[2J\x07b\n\x9bc\u202ed\u2028e\udcfff"
-HARMLESS = r"a\x1b[2J\x07b\n\x9bc\u202ed\u2028e\udcfff"
+HOSTILE = "a\x1b[2J\x7f\x07b\n\x9bc\u202ed\u2028e\udcfff"
+HARMLESS = r"a\x1b[2J\x7f\x07b\n\x9bc\u202ed\u2028e\udcfff"
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_every_part_of_a_table_is_harmless(printed):
     text = read()
     assert text.count(r"\x1b[2J") == 7
     assert text.count(r"\u202e") == 7
-    assert not set(text) & set("\x1b\x07\x9b\u202e\u2028\udcff")
+    assert not set(text) & set("\x1b\x07\x7f\x9b\u202e\u2028\udcff")
     with pytest.raises(TypeError, match="cannot print a dict"):
         output.print_rich({})  # pyright: ignore[reportArgumentType]
 
@@ -80,7 +80,7 @@ def test_json_is_the_same_document_in_any_encoding(printed, encoding):
     output.print_json(document)
     text = read()
     assert json.loads(text) == document | {"nan": None}
-    assert not set(text) & set("\x1b\x07\x9b\u202e\u2028\udcff")
+    assert not set(text) & set("\x1b\x07\x7f\x9b\u202e\u2028\udcff")
     assert ("東京" in text) == (encoding == "utf-8")
 
 

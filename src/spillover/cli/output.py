@@ -25,7 +25,7 @@ def print_json(document: Any) -> None:
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
-        text = json.dumps(document, indent=2, allow_nan=False)
+        text = visible_json(json.dumps(document, indent=2, allow_nan=False))
     print(text, flush=True)
 
 
