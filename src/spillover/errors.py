@@ -49,3 +49,7 @@ class RunError(SpilloverError):
 
 class BusyError(RunError):
     """A folder that another process is writing."""
+
+
+class OutputError(SpilloverError):
+    """Standard output that cannot be written."""

@@ -1,5 +1,6 @@
 """Cells are computed once, shared, gone on with, waited for; one that fails stops no other."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -162,3 +163,13 @@ def test_a_child_whose_parent_was_killed_before_it_gave_a_cell_leaves_without_a_
     command = [sys.executable, "-m", "spillover.cells"]
     left = subprocess.run(command, input=written, capture_output=True, text=True, check=False)
     assert (left.returncode, left.stdout, left.stderr) == (0, "", "")
+
+
+def test_an_interrupt_from_the_keyboard_does_not_reach_the_children() -> None:
+    processes = Processes(1)
+    child = processes._child()
+    try:
+        assert os.getpgid(child.pid) not in (0, os.getpgid(0))
+    finally:
+        child.kill()
+        processes._bury(child)

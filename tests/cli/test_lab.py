@@ -7,24 +7,8 @@ from functools import partial
 import pytest
 
 import spillover.reproduce
-from spillover.cli import main
 from spillover.reproduce import FIGURES, load
 from tests.reproduce.conftest import SMALL
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `spillover` with arguments: its exit code, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["spillover", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        printed = capsys.readouterr()
-        return stop.value.code, printed.out, printed.err
-
-    monkeypatch.setenv("COLUMNS", "80")
-    return run
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from spillover.cells import tune as cells_tune
 from spillover.cells.apart import Processes
+from spillover.cells.folder import store_beside
 from spillover.cli import audits
 from spillover.errors import DataError, RunError, SpilloverError, TrainingError
 from spillover.jobs.audit import audit
@@ -151,3 +152,28 @@ def test_what_a_cluster_prints_is_not_in_the_document(
     out, err = capsys.readouterr()
     assert json.loads(out) == {"audits": []}
     assert "a node was lost" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [(r"../../x\n\e[31m\u202e", "x-31m"), ("/etc/x", "etc-x"), ("..", "unnamed"), ("", "unnamed")],
+)
+def test_a_name_never_leads_out_of_runs(tiny: str, here: Path, name: str, folder: str) -> None:
+    text = f'name: "{name}"\nkb: people.yaml\nmodel: {tiny}\nepochs: 1\nbatch_size: 24\n'
+    (here / "grid.yaml").write_text(text, encoding="utf-8")
+    before = {path for path in here.parent.rglob("*") if here not in path.parents}
+    document = sweep("grid.yaml")
+    assert document["run"] == f"runs/{folder}"
+    assert cells(Path("runs")) == {"cells", folder}
+    assert {path for path in here.parent.rglob("*") if here not in path.parents} == before
+
+
+@pytest.mark.parametrize("out", [None, "runs/cells", "runs/new/../cells"])
+def test_the_place_of_the_cells_is_no_run_folder(spec: Path, out: str | None) -> None:
+    spec = spec.rename("cells.yaml")
+    with pytest.raises(RunError, match="is where the runs beside it share their cells; use another name"):
+        sweep(spec, out=out)
+    with pytest.raises(RunError, match="share their cells"):
+        store_beside(Path("a/cells"))
+    assert store_beside(Path("runs/cells-of-mine")) == Path("runs/cells").absolute()
+    assert not Path("runs").exists()

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ from spillover.runs.files import hash_file, hash_json, jsonable
 from tests.runs.folder import contents, start
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a folder"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a folder", "link to a file", "loop"])
 def test_only_plain_files_are_replaced(tmp_path, kind):
     path = tmp_path / "a.json"
     match kind:
@@ -25,11 +26,15 @@ def test_only_plain_files_are_replaced(tmp_path, kind):
             os.mkfifo(path)
         case "folder":
             path.mkdir()
+        case "loop":
+            path.symlink_to(path)
+        case "link to a file":
+            path.symlink_to(__file__)
         case _:
             path.symlink_to(tmp_path)
     with pytest.raises(OSError, match="not a plain file"):
         files.write_json(path, {})
-    assert not path.is_file()
+    assert not stat.S_ISREG(path.lstat().st_mode)
     assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -133,3 +138,20 @@ def test_hashes(tmp_path):
     assert hash_json([1]) != hash_json(["1"])
     (tmp_path / "empty").touch()
     assert hash_file(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_name_of_full_length_is_written(tmp_path):
+    files.write_text(tmp_path / ("x" * 255), "whole")
+    assert contents(tmp_path) == {"x" * 255: b"whole"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("a\0b", "embedded null byte"), ("x" * 300, "File name too long")]
+)
+def test_a_path_that_nothing_can_have_is_one_line(name, reason):
+    with pytest.raises(RunError, match=rf"cannot use the path .*: {reason}; give another") as error:
+        files.usable(name)
+    assert len(str(error.value)) < 100
+    with pytest.raises(OSError, match=reason):
+        files.write_text(Path(name), "")
+    assert files.usable("no/such") == Path("no/such")

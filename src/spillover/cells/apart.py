@@ -78,6 +78,7 @@ class Processes:
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # an interrupt from the keyboard is for us to answer
         )
         self._children.add(child)
         return child

@@ -4,6 +4,7 @@
 for, model/. Whoever needs a cell that is complete reads it; whoever needs one that another writes waits.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -29,6 +30,15 @@ _LETTERS = 24  # of an identity in a folder's name; the manifest has all 64
 _WITH_MODEL = "-with-model"
 _CELL, _SCORES, _LOG = "cell.json", "scores.parquet", "metrics.jsonl"
 _CHECKPOINTS, _MODEL = "checkpoints", "model"
+
+
+def store_beside(folder: Path) -> Path:
+    """Where a run's folder and those beside it have their cells; RunError if it is that place itself."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - of ".." too
+    place = folder.parent / CELLS
+    if folder == place:
+        raise RunError(f"{folder} is where the runs beside it share their cells; use another name, or --out")
+    return place
 
 
 class State(Enum):

@@ -4,13 +4,14 @@ Results go to stdout, progress and logs to stderr. Exit 0: done; 1: a gate faile
 environment, in one line; 130: interrupted.
 """
 
-import os
 import sys
 
 from cyclopts import App, CycloptsError
 
 from spillover import __version__
 from spillover.cli import audits, foresight, lab
+from spillover.cli.output import tell
+from spillover.cli.streams import ReaderLeft, open_streams
 from spillover.errors import SpilloverError
 
 app = App(
@@ -36,6 +37,7 @@ for _verb in (
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    open_streams()
     try:
         code = app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -43,16 +45,15 @@ def main() -> None:
         code = _complain(f"{' '.join(str(error).split())} (see `spillover --help`)")
     except SpilloverError as error:
         code = _complain(str(error))
-    except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderLeft:
         code = 0
     except KeyboardInterrupt as interrupt:
         hints = getattr(interrupt, "__notes__", [])  # a run's says where to go on
-        print("; ".join(["interrupted", *hints]), file=sys.stderr)
+        tell("; ".join(["interrupted", *hints]))
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _complain(line: str) -> int:
-    print(f"spillover: {line}", file=sys.stderr)
+    tell(f"spillover: {line}")
     return 2

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from spillover.cli.output import Bars, Json, print_json, print_rich
+from spillover.cli.output import Bars, Json, print_json, print_line, print_rich, tell
 from spillover.errors import DataError
 
 
@@ -87,10 +87,10 @@ def audit(
         )
     _print_measured(results, json)
     if not json:
-        print(f"Report: {Path(results['run']) / 'report.html'}")
+        print_line(f"Report: {Path(results['run']) / 'report.html'}")
     broken = gate.broken(results) if gate else []
     for line in broken:
-        print(f"gate failed: {line}", file=sys.stderr)
+        tell(f"gate failed: {line}")
     return 1 if broken else 0
 
 
@@ -178,12 +178,12 @@ def sweep(
         from spillover.runs.files import jsonable
 
         print_rich(sweep_table(jsonable(document)))
-        print(f"Report: {Path(document['run']) / 'report.html'}")
+        print_line(f"Report: {Path(document['run']) / 'report.html'}")
     from spillover.report.sweep import label_parts
 
     failed = [audit for audit in document["audits"] if "failed" in audit]
     for audit in failed:
-        print(f"failed: {', '.join(label_parts(audit))}: {audit['failed']}", file=sys.stderr)
+        tell(f"failed: {', '.join(label_parts(audit))}: {audit['failed']}")
     return 2 if failed else 0
 
 
@@ -201,7 +201,7 @@ def report(
     """
     from spillover.report.page import write_report
 
-    print(write_report(list(runs), out))
+    print_line(str(write_report(list(runs), out)))
     return 0
 
 
@@ -221,7 +221,7 @@ def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> int:
             [jsonable({"run": str(v.folder), "status": v.status, "manifest": v.manifest}) for v in views]
         )
     elif not views:
-        print(f"no runs in {folder}; start one with `spillover audit`")
+        print_line(f"no runs in {folder}; start one with `spillover audit`")
     else:
         from spillover.report.tables import runs_table
 
@@ -240,7 +240,7 @@ def _write_split(kb: str, file: Path, seed: int, tuned: str | None, as_json: boo
     if as_json:
         print_json({"file": file, "rows": rows, "seed": seed})
     else:
-        print(f"{file}: {rows} training rows, bridges of seed {seed}")
+        print_line(f"{file}: {rows} training rows, bridges of seed {seed}")
     return 0
 
 
@@ -253,4 +253,4 @@ def _print_measured(results: dict[str, Any], as_json: bool) -> None:
 
         print_rich(audit_table(jsonable(results)))
     for note in results.get("notes", []):
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}")

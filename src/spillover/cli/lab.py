@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from spillover.cli.output import Bars, Json, print_json, print_rich
+from spillover.cli.output import Bars, Json, print_json, print_line, print_rich
 from spillover.errors import LabError
 
 _WORLD, _MODEL, _TRAINING = (
@@ -168,5 +168,5 @@ def _list(figures: dict[str, str], as_json: bool) -> int:
         print_json([{"name": name, "about": about} for name, about in figures.items()])
         return 0
     for name, about in figures.items():
-        print(f"{name:<12} {about}")
+        print_line(f"{name:<12} {about}")
     return 0

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import locate
-from spillover.cells.folder import CELLS, CellFolder, State
+from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cells.plan import carry_out
 from spillover.errors import DataError
 from spillover.interventions.hooks import Intervention
@@ -72,7 +72,7 @@ def audit(
     )
     now = f"{datetime.now():%Y%m%d-%H%M%S}"
     folder = Path(out) if out else new_folder(Path("runs"), plan.kb.name, Path(model).name, now)
-    return carry_out_audit(plan, folder, folder.absolute().parent / CELLS, passed=passed, progress=progress)
+    return carry_out_audit(plan, folder, store_beside(folder), passed=passed, progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)

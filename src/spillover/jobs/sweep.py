@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from spillover.cells.apart import Processes
-from spillover.cells.folder import CELLS, CellFolder
+from spillover.cells.folder import CellFolder, store_beside
 from spillover.cells.plan import Executor, carry_out, one_after_another
 from spillover.errors import RunError, SpilloverError
 from spillover.jobs.audit import AuditPlan, carry_out_audit, plan_audit
@@ -48,7 +48,7 @@ def sweep(
         for point in grid.points
     ]
     folder = Path(out) if out else Path("runs") / slug(grid.name)
-    place = folder.absolute().parent / CELLS
+    place = store_beside(folder)
     cells = [cell for plan in plans for cell in plan.folders(place)]
     with Run.start(
         folder,

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from spillover.report.sheet import Column, Sheet
 from spillover.report.tables import HEADINGS
 from spillover.report.verdict import NOTHING, number, p_value, percent, rule_name, spoken
 
@@ -143,12 +142,10 @@ def proof(solver: Mapping[str, Any]) -> str:
     )
 
 
-def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("rule", overflow="fold", max_width=24)
-    for name in ("bridges", "held out", "margin", "least, most", "first", "chance", "p"):
-        if name != "p" or any(rule["p_value"] is not None for rule in rules):
-            table.add_column(name, justify="right", no_wrap=True)
+def _rules(rules: Sequence[Mapping[str, Any]]) -> Sheet:
+    names = ["bridges", "held out", "margin", "least, most", "first", "chance"]
+    names += ["p"] if any(rule["p_value"] is not None for rule in rules) else []
+    table = Sheet([Column(name="rule", most=24), *(Column(name=name, numbers=True) for name in names)])
     for rule in rules:
         margin = rule["margin"]
         spread = NOTHING if margin["min"] is None else f"{number(margin['min'])}, {number(margin['max'])}"
@@ -161,5 +158,5 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Table:
             percent(rule["chance"]),
             p_value(rule["p_value"]),
         ]
-        table.add_row(Text(rule_name(rule)), *cells[: len(table.columns) - 1])
+        table.add_row(rule_name(rule), *cells[: len(names)])
     return table

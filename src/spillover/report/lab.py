@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from spillover.report.sheet import Column, Sheet
 
 _COLUMNS = {
     "train\nloss": "train_loss",
@@ -23,22 +23,18 @@ _COLUMNS = {
 def lab_table(document: Mapping[str, Any]) -> RenderableType:
     """The document of `spillover symbolic`: a row for each setting, the spread below each mean."""
     many = len(document["seeds"]) > 1
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("")
-    for heading in _COLUMNS:
-        table.add_column(heading.strip(), justify="right", no_wrap=True)
+    table = Sheet([Column(), *(Column(name=heading.strip(), numbers=True) for heading in _COLUMNS)])
     for setting in document["settings"]:
-        name = setting["ov"] if setting["d_h"] is None else f"{setting['ov']}\nd_h = {setting['d_h']}"
+        name = (setting["ov"], *([] if setting["d_h"] is None else [f"d_h = {setting['d_h']}"]))
         cells = [
-            Text.assemble(
-                (_number(setting[measure]["mean"]), "bold"),
-                (f"\n{_number(setting[measure]['least'])}\n{_number(setting[measure]['most'])}", "dim")
-                if many
-                else "",
+            (
+                Text(_number(setting[measure]["mean"]), style="bold"),
+                *(Text(_number(setting[measure][end]), style="dim") for end in ("least", "most") if many),
             )
             for measure in _COLUMNS.values()
         ]
-        table.add_row(Text(name), *cells, end_section=True)
+        table.add_row(name, *cells)
+        table.end_section()
     seeds = f"mean, least and most of {len(document['seeds'])} seeds" if many else "1 seed"
     about = (
         f"{document['settings'][0]['attention'].capitalize()} attention, {document['gradient']} gradient, "

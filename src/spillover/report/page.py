@@ -85,7 +85,7 @@ def write_report(run_folders: Iterable[str | Path], out: str | Path) -> Path:
 
     Raises RunError where a folder is no audit's run or `out` cannot be written.
     """
-    page, out = render([read_run(folder) for folder in run_folders]), Path(out)
+    page, out = render([read_run(folder) for folder in run_folders]), files.usable(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(out, page)

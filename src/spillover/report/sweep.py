@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from spillover.report.sheet import Column, Sheet
 from spillover.report.tables import mapping
 from spillover.report.verdict import interval, own_p, p_value, percent, rule_name, spoken, verdicts
 
@@ -21,14 +20,11 @@ def sweep_table(results: Mapping[str, Any]) -> RenderableType:
     """The document of a sweep, in 80 columns."""
     cells = results["cells"]
     failures = f", {cells['failed']} failed" if cells["failed"] else ""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("audit", overflow="fold", max_width=20)
-    table.add_column("rule", overflow="fold", max_width=18)
-    for name in ("facts", "first", "chance", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    texts = [Column(name="audit", most=20), Column(name="rule", most=18)]
+    numbers = [Column(name=name, numbers=True) for name in ("facts", "first", "chance", "p")]
+    table = Sheet([*texts, *numbers, Column()])
     for audit in results["audits"]:
-        label = Text("\n".join(label_parts(audit)))
+        label = tuple(label_parts(audit))
         if "failed" in audit:
             table.add_row(label, "", "", "", "", "", Text("failed", style="red"))
             continue
@@ -36,14 +32,14 @@ def sweep_table(results: Mapping[str, Any]) -> RenderableType:
             top1 = rule["top1"]
             table.add_row(
                 label,
-                Text(rule_name(rule)),
+                rule_name(rule),
                 percent(audit["facts"]["top1"]),
-                f"{percent(top1['after'])}\n{interval(top1['low'], top1['high'])}",
+                (percent(top1["after"]), interval(top1["low"], top1["high"])),
                 percent(top1["null"]),
                 p_value(own_p(rule, "top1")),
-                Text(verdict.badge),
+                verdict.badge,
             )
-            label = Text()
+            label = ""
     audits = len(results["audits"])
     title = f"{audits} audit{'s' if audits != 1 else ''} of {cells['done']} cells{failures}"
     return Group(Text(title, style="bold"), table, Text(_LEGEND, style="dim"))

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from spillover.report.sheet import Column, Sheet
 from spillover.report.verdict import (
     Outcome,
     Verdict,
@@ -71,16 +70,13 @@ def _title(results: Mapping[str, Any]) -> str:
     )
 
 
-def _rules(rules: Sequence[Mapping[str, Any]], untuned: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("rule", overflow="fold", max_width=26)
-    table.add_column("")
-    for name in ("before", "after", "95% interval", "chance", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _rules(rules: Sequence[Mapping[str, Any]], untuned: bool) -> Sheet:
+    numbers = [Column(name=name, numbers=True) for name in ("before", "after", "95% interval", "chance", "p")]
+    table = Sheet([Column(name="rule", most=26), Column(), *numbers])
     for rule in rules:
         top1, rank = rule["top1"], rule["mean_rank"]
         table.add_row(
-            Text(rule_name(rule)),
+            rule_name(rule),
             "first",
             percent(top1["before"]),
             Text(percent(top1["after"]), style="bold"),
@@ -100,8 +96,8 @@ def _rules(rules: Sequence[Mapping[str, Any]], untuned: bool) -> Table:
         for name in ("facts", "bridges") if "facts" in rule else ():
             known = percent(rule[name]["top1"])
             asked = Text(f"asked {times(rule[name]['queries'])}", style="dim")
-            table.add_row(asked, name, *((known, "") if untuned else ("", known)))
-        table.rows[-1].end_section = rule is not rules[-1]
+            table.add_row(asked, name, *((known, "") if untuned else ("", known)), "", "", "")
+        table.end_section()
     return table
 
 
@@ -110,21 +106,20 @@ def _sentence(name: str, verdict: Verdict, colour: str) -> Text:
     return Text.assemble((name, "dim"), (verdict.badge, style), f": {verdict.sentence}")
 
 
-def runs_table(views: Iterable[RunView]) -> Table:
+def runs_table(views: Iterable[RunView]) -> Sheet:
     """The runs of a folder, one row each: of an audit every rule's first-choice share and chance, of a
     reproduction how many of its checks hold, of the lab what was trained.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for name in ("run", "status", "started", "data, model", "found (chance)"):
-        table.add_column(name, overflow="fold", min_width=18 if name.startswith("found") else 10)
+    names = ("run", "status", "started", "data, model", "found (chance)")
+    table = Sheet([Column(name=name, least=18 if name.startswith("found") else 10) for name in names])
     for view in views:
         results = mapping(view.manifest.get("results"))
         table.add_row(
-            Text(view.folder.name),
+            view.folder.name,
             Text(view.status, style="green" if view.status == "complete" else "yellow"),
-            Text(str(view.manifest.get("started") or "")[:16].replace("T", "\n")),
-            Text("\n".join(_subject(view.manifest))),
-            Text("\n".join(_headline(results)) or view.reason or ""),
+            tuple(str(view.manifest.get("started") or "")[:16].split("T")),
+            tuple(_subject(view.manifest)),
+            tuple(_headline(results)) or view.reason or "",
         )
     return table
 
@@ -135,7 +130,11 @@ def _subject(manifest: Mapping[str, Any]) -> list[str]:
     if manifest.get("command") != "symbolic":
         return [str(arguments[name]) for name in ("name", "kb", "model") if arguments.get(name)]
     columns = ", ".join(map(str, arguments.get("d_h", [])))
-    models = [f"{ov}\nd_h = {columns}" if ov == "factorized" else str(ov) for ov in arguments.get("ov", [])]
+    models = [
+        line
+        for ov in arguments.get("ov", [])
+        for line in ([str(ov), f"d_h = {columns}"] if ov == "factorized" else [str(ov)])
+    ]
     return [f"{arguments.get('groups')} groups", *models]
 
 

@@ -7,7 +7,9 @@ import io
 import json
 import math
 import os
+import reprlib
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -26,15 +28,38 @@ TEMPORARY = ".spillover-*.tmp"
 """Glob of the half-written files that a killed writer leaves behind."""
 
 
+def usable(path: str | Path) -> Path:
+    """The path, of something that is there or not. Raises RunError for one that nothing can have or be asked
+    of: too long, with a NUL, or out of reach.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"cannot use the path {reprlib.repr(str(path))}: {reason}; give another") from error
+    return Path(path)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that takes its place at `path` when the block ends, and leaves no trace if it fails.
 
-    Only a plain file is replaced: a device, a pipe or a folder at `path` is an OSError.
+    Only a plain file is replaced: a device, a pipe, a folder or a link at `path` is an OSError, as is a name
+    that no file can have.
     """
-    if path.exists() and not path.is_file():
+    try:
+        taken = not stat.S_ISREG(
+            path.lstat().st_mode
+        )  # of a link too: a folder of others writes nowhere else
+    except FileNotFoundError:
+        taken = False
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from error  # NUL
+    if taken:
         raise OSError(errno.EINVAL, "not a plain file", str(path))
-    temporary = path.with_name(f".spillover-{path.name}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".spillover-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file

@@ -21,9 +21,11 @@ def foreign(folder: Path, known: Collection[str] = ()) -> list[str]:
     if not folder.is_dir():
         return []
     ours = {*known, LOCK}
-    return sorted(
-        path.name for path in folder.iterdir() if path.name not in ours and not path.match(TEMPORARY)
-    )
+    try:
+        lying = list(folder.iterdir())
+    except OSError as error:
+        raise RunError(f"cannot read {folder}: {error.strerror}; use another --out") from error
+    return sorted(path.name for path in lying if path.name not in ours and not path.match(TEMPORARY))
 
 
 def lock(folder: Path) -> FileLock:

@@ -86,7 +86,7 @@ class Run(Folder):
         to replace. `known` are names that version 0.1 left without a manifest; nothing else may lie there
         without one. `hint` is what to say on an interrupt, if it is not --out with this folder.
         """
-        folder = Path(folder)
+        folder = files.usable(Path(folder) / MANIFEST).parent
         _refuse_foreign(folder, known)
         held = lock(folder)
         try:

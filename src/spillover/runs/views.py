@@ -76,7 +76,7 @@ class RunView(Folder):
 
 def read_run(folder: str | Path) -> RunView:
     """Read a run folder without disturbing its writer; a folder without a readable manifest is a RunError."""
-    folder = Path(folder)
+    folder = files.usable(Path(folder) / MANIFEST).parent
     manifest = read_manifest(folder)
     status = manifest["status"]
     if status == "running" and (folder / LOCK).exists():
@@ -98,10 +98,14 @@ def list_runs(root: str | Path) -> list[RunView]:
     """The runs right below `root`, newest first, then those without a time (version 0.1's reproductions, and
     broken ones with why); no folder, no runs.
     """
-    root = Path(root)
-    if not root.is_dir():
+    root = files.usable(root)
+    try:
+        folders = sorted(root.iterdir())
+    except FileNotFoundError:
         return []
-    views = [_view(folder) for folder in sorted(root.iterdir()) if holds_run(folder)]
+    except OSError as error:
+        raise RunError(f"cannot list the runs in {root}: {error.strerror}; give a folder of runs") from error
+    views = [_view(folder) for folder in folders if holds_run(folder)]
     return sorted(views, key=lambda view: str(view.manifest.get("started", "")), reverse=True)
 
 
