@@ -511,31 +511,26 @@ def _alarm(seconds: int) -> Iterator[None]:
 
 
 def few_questions() -> KnowledgeBase:
-    """Two facts, of which one is told what it implies: three questions."""
+    """Forty subjects of whom little is told and much is asked, so that other log-probabilities show."""
+    pairs: dict[str, str] = dict(
+        zip(
+            ("Paris", "Lisbon", "Warsaw", "Madrid"),
+            ("French", "Portuguese", "Polish", "Spanish"),
+            strict=True,
+        )
+    )
     return KnowledgeBase(
         name="few",
         triples=tuple(
-            Triple(subject=subject, relation="lives", answer=answer)
-            for subject, answer in (
-                ("Mara", "Paris"),
-                ("Tobin", "Lisbon"),
-                ("Selma", "Paris"),
-                ("Odo", "Lisbon"),
-            )
+            Triple(subject=f"{name} {letter}", relation="lives", answer=city)
+            for name, city in zip(("Mara", "Tobin", "Selma", "Odo"), pairs, strict=True)
+            for letter in "ABCDEFGHIJ"
         ),
         relations={
-            "lives": Relation(prompt="{subject} lives in"),
-            "speaks": Relation(prompt="{subject} speaks"),
+            "lives": Relation(name="lives", prompt="{subject} lives in"),
+            "speaks": Relation(name="speaks", prompt="{subject} speaks"),
         },
-        rules=(
-            Rule(
-                fact="lives",
-                implication="speaks",
-                kind="causal",
-                pairs={"Paris": "French", "Lisbon": "Portuguese"},
-                bridges=1,
-            ),
-        ),
+        rules=(Rule(fact="lives", implication="speaks", kind="causal", pairs=pairs, bridges=1),),
     )
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from spillover.errors import ModelError
-from spillover.llm.quiet import Quiet
+from spillover.llm.border import border
 from spillover.llm.sources import SHORT_NAMES
-from spillover.llm.weights import adapter_files, first_line, open_tensors
+from spillover.llm.weights import adapter_files, open_tensors, refuse_odd_numbers
 
 
 def attach(base: Any, folder: Path, *, log: Callable[[str], None]) -> Any:
@@ -21,12 +21,11 @@ def attach(base: Any, folder: Path, *, log: Callable[[str], None]) -> Any:
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 
     _, weights = adapter_files(folder)
-    tensors = {name: tensor[...] for name, tensor in open_tensors([weights]).items()}
-    try:
-        with Quiet():
-            config = PeftConfig.from_pretrained(str(folder))
-    except Exception as error:  # whatever a broken configuration leads PEFT to
-        raise ModelError(f"adapter {folder} cannot be read: {first_line(error)}") from error
+    opened = open_tensors([weights])
+    refuse_odd_numbers(opened, folder)
+    with border(f"adapter {folder} cannot be read"):
+        tensors = {name: tensor[...] for name, tensor in opened.items()}
+        config = PeftConfig.from_pretrained(str(folder))
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise ModelError(
             f"adapter {folder} changes the prompt and not the weights; only LoRA and its kin can be scored"
@@ -35,20 +34,13 @@ def attach(base: Any, folder: Path, *, log: Callable[[str], None]) -> Any:
     if named and _bare_name(named) != _bare_name(own):
         log(f"adapter {folder} was tuned from {named} and is put on {own}; the weights must be the same")
     config.inference_mode = True
-    try:
-        with Quiet():
-            _resize_vocabulary(base, folder, tensors, getattr(config, "modules_to_save", None) or ())
-            model = get_peft_model(base, config)
-            _refuse_strays(model, folder, tensors)
-            set_peft_model_state_dict(model, tensors)
-    except ModelError:
-        raise
-    except Exception as error:  # modules that the base does not have, shapes that differ
-        shapes = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
-        raise ModelError(
-            f"adapter {folder} does not fit {own}: {shapes[0] if shapes else first_line(error)}; "
-            f"it was tuned from {named or 'a base that it does not name'}"
-        ) from error
+    with border(
+        f"adapter {folder} does not fit {own}", f"it was tuned from {named or 'a base that it does not name'}"
+    ):
+        _resize_vocabulary(base, folder, tensors, getattr(config, "modules_to_save", None) or ())
+        model = get_peft_model(base, config)
+        _refuse_strays(model, folder, tensors)
+        set_peft_model_state_dict(model, tensors)
     return model
 
 
