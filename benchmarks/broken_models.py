@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from benchmarks.broken_settings import (
@@ -163,6 +164,14 @@ def model_damages(ran: Path) -> dict[str, Damage]:
         "weights named with an escape": _tensors(
             _WEIGHTS, lambda w: w.update({"model.\n\x1b[31mx": torch.ones(1)})
         ),
+        "an encoder": _other("bert", "AutoModelForMaskedLM"),
+        "an encoder-decoder": _other(
+            "t5", "AutoModelForSeq2SeqLM", d_model=32, num_heads=2, d_kv=16, d_ff=32
+        ),
+        "without attention": _other("mamba", "AutoModelForCausalLM", state_size=4),
+        "of few positions": _other(
+            "gpt2", "AutoModelForCausalLM", n_positions=3, n_embd=32, n_head=2, n_layer=1
+        ),
         "only pickled": lambda f: ((f / _WEIGHTS).unlink(), _pickle(f / "pytorch_model.bin", ran)),
         "only pickled, named safetensors": lambda f: _pickle(f / _WEIGHTS, ran),
         "pickled beside": lambda f: _pickle(f / "pytorch_model.bin", ran),
@@ -225,6 +234,10 @@ def adapter_damages(ran: Path) -> dict[str, Damage]:
             save_tiny_model(f / "other", "llama", hidden_size=64), f
         ),
         "of another architecture": lambda f: save_tiny_adapter(save_tiny_model(f / "other", "gemma2"), f),
+        "for Megatron, with a module of its choice": lambda f: (
+            _set(_ADAPTER_CONFIG, "megatron_config", {"a": 1})(f),
+            _set(_ADAPTER_CONFIG, "megatron_core", "this")(f),
+        ),
         "only pickled": lambda f: ((f / _ADAPTER).unlink(), _pickle(f / "adapter_model.bin", ran)),
         "pickled beside": lambda f: _pickle(f / "adapter_model.bin", ran),
         "empty folder": lambda f: (shutil.rmtree(f), f.mkdir()),
@@ -471,6 +484,17 @@ def _pickle(file: Path, ran: Path) -> None:
     file.write_bytes(pickle.dumps(_Hostile(ran)))
 
 
+def _other(architecture: str, kind: str, **settings: Any) -> Damage:
+    """A model of another kind takes the place of the folder's, with the same tokenizer."""
+
+    def damage(folder: Path) -> None:
+        size = {"vocab_size": 338, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = transformers.AutoConfig.for_model(architecture, **size | settings)
+        getattr(transformers, kind).from_config(config).save_pretrained(folder)
+
+    return damage
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:20]}… of {len(text)}"
@@ -574,6 +598,7 @@ def scores(model: str, tuned: str | None) -> tuple[Any, list[str]]:
         tuned=tuned,
         progress=lambda line, done, steps: said.append(line) if steps == 0 else None,
     )
+    said += [reason for rule in document["rules"] for reason in rule["unscorable"]]
     return json.dumps(document["rules"]), said
 
 

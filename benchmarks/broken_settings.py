@@ -171,22 +171,15 @@ TOKENIZER_DOCUMENTS: dict[str, Callable[[Any], object]] = {
     "without an end": lambda d: d.update(added_tokens=[]),
     "of an end far away": lambda d: d["added_tokens"][0].update(id=_HUGE),
     "of an end that is no word": lambda d: d["added_tokens"][0].update(content=""),
-    "of an end that is in every text": lambda d: d["added_tokens"][0].update(content="a"),
     "without a model": lambda d: d.pop("model"),
     "of a model that is none": lambda d: d["model"].update(type="Nonsense"),
     "of merges that are none": lambda d: d["model"].update(merges=[["\u0120q", "zzz"]]),
     "of merges that are numbers": lambda d: d["model"].update(merges=[5]),
-    "without pieces": lambda d: d.update(pre_tokenizer=None),
     "of pieces by a broken pattern": lambda d: d.update(
         pre_tokenizer={"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": False}
     ),
-    "of pieces by an endless pattern": lambda d: d.update(
-        pre_tokenizer={
-            "type": "Split",
-            "pattern": {"Regex": "(\\w+)+#"},
-            "behavior": "Isolated",
-            "invert": False,
-        }
+    "that replaces an endless pattern": lambda d: d.update(
+        normalizer={"type": "Replace", "pattern": {"Regex": "(\\w+)+#"}, "content": ""}
     ),
     "of pieces that are none": lambda d: d.update(pre_tokenizer={"type": "Nonsense"}),
     "that drops everything": lambda d: d.update(

@@ -12,7 +12,7 @@ _LONGEST = 300  # characters of what a library says
 
 @contextmanager
 def border(fault: str, fix: str = "") -> Iterator[None]:
-    """A block of a library's calls, silent; what they raise becomes a ModelError: the fault, their words, the fix.
+    """A silent block of a library's calls; what they raise is a ModelError: the fault, their words, the fix.
 
     Nothing of ours but errors for the user is raised inside, so that a mistake of ours still shows as one.
     """

@@ -15,8 +15,11 @@ _ATTENTION = (None, "eager", "sdpa")
 """Ways to compute attention that are always there; others transformers would fetch from the hub, as code."""
 
 _COUNTS = re.compile(r"layers?$|^num_labels$")
-_MOST = 100_000
-"""Of layers and labels, for which transformers makes lists, and of the modules of a model."""
+_MOST, _MOST_MODULES = 100_000, 50_000
+"""Of layers and of labels, for which transformers makes lists; and of a model's modules."""
+
+_MOST_BYTES = 1 << 30
+"""Of a model's tables that are no weights, such as the angles of its positions."""
 
 
 def read_configuration(folder: Path) -> Any:
@@ -31,7 +34,7 @@ def read_configuration(folder: Path) -> Any:
         document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if not isinstance(document, dict):
         raise ModelError(f"{fault}: its config.json is {show(document)} and no object; fetch it again")
-    for key, value in _entries(document):
+    for key, value in entries(document):
         if _COUNTS.search(key) and isinstance(value, int) and value > _MOST:
             raise ModelError(
                 f"{fault}: config.json says {key} {show(value)}, at most {_MOST} can be; fetch it again"
@@ -51,7 +54,7 @@ def read_configuration(folder: Path) -> Any:
 
 @contextmanager
 def few_modules() -> Iterator[None]:
-    """A block in which a model of more modules than any has is a ValueError, and not made for hours."""
+    """A block in which a model of more modules than any has is a ValueError, and is not made for hours."""
     from torch.nn.modules.module import register_module_module_registration_hook
 
     made = 0
@@ -59,8 +62,8 @@ def few_modules() -> Iterator[None]:
     def count(*_: Any) -> None:
         nonlocal made
         made += 1
-        if made > _MOST:
-            raise ValueError(f"its config.json asks for more than {_MOST} modules")
+        if made > _MOST_MODULES:
+            raise ValueError(f"its configuration asks for more than {_MOST_MODULES} modules")
 
     handle = register_module_module_registration_hook(count)
     try:
@@ -69,7 +72,17 @@ def few_modules() -> Iterator[None]:
         handle.remove()
 
 
-def _entries(document: Any) -> Iterator[tuple[str, Any]]:
+def refuse_large_tables(empty: Any, folder: Path) -> None:
+    """Raise ModelError if the tables of a blank model, which no file holds, would fill the memory."""
+    size = sum(table.nbytes for table in empty.buffers())
+    if size > _MOST_BYTES:
+        raise ModelError(
+            f"model folder {folder} cannot be loaded: its config.json asks for tables of {size / 1e9:.1f} GB "
+            f"beside the weights, at most {_MOST_BYTES / 1e9:.1f} can be; fetch it again"
+        )
+
+
+def entries(document: Any) -> Iterator[tuple[str, Any]]:
     """Every key and its value, however deep it lies."""
     left = [document]
     while left:

@@ -3,6 +3,8 @@
 No code and no pickle of a model is ever run: `trust_remote_code` is off, and only safetensors is read.
 """
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from spillover.errors import ModelError
 from spillover.llm.adapters import attach
 from spillover.llm.border import border, run
-from spillover.llm.configuration import few_modules, read_configuration
+from spillover.llm.configuration import entries, few_modules, read_configuration, refuse_large_tables
 from spillover.llm.quiet import Quiet
 from spillover.llm.sources import DEFAULT_MODEL, SHORT_NAMES, cache_folder, locate
 from spillover.llm.weights import (
@@ -39,6 +41,9 @@ __all__ = [
 ]
 
 _DTYPES = ("float32", "bfloat16")
+
+_MOST_GROWTH = 1000
+_LEAST_SHARE = 0.9  # of a model's embeddings are some token's; some models have rows to spare
 
 
 def load(
@@ -84,6 +89,8 @@ def load(
             f"the tokenizer of {home} has {len(tokenizer)} tokens, and {tuned} has weights for {rows}; "
             "save the tuned model with its tokenizer and its resized embeddings"
         )
+    if len(tokenizer) < _LEAST_SHARE * rows:
+        log(f"the tokenizer of {home} has {len(tokenizer)} tokens, and {tuned} has weights for {rows}")
     if tokenizer.pad_token_id >= rows:
         _borrow_pad(tokenizer)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -112,7 +119,9 @@ def blank(folder: Path) -> Any:
 
     config = read_configuration(folder)
     with border(f"model folder {folder} cannot be loaded"), torch.device("meta"), few_modules():
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    refuse_large_tables(empty, folder)
+    return empty
 
 
 def _load_model(folder: Path, dtype: Any) -> Any:
@@ -160,15 +169,17 @@ def _try_out(model: Any, folder: Path) -> None:
     import torch
 
     with torch.inference_mode():
-        ids = torch.tensor([[0, 1], [0, 2]], device=model.device).clamp(
+        ids = torch.tensor([[1, 2], [1, 3]], device=model.device).clamp(
             max=model.get_input_embeddings().weight.shape[0] - 1
         )
-        logits = run(model, input_ids=ids, use_cache=True).logits[:, 0].float()
+        logits = run(model, input_ids=ids, use_cache=True).logits.float()
     if not logits.isfinite().any() or logits.isnan().any():
         raise ModelError(
             f"model {folder} gives no numbers (NaN or infinite); its weights or its config are broken"
         )
-    if not torch.allclose(logits[0], logits[1], rtol=1e-2, atol=1e-2):
+    if logits.min() == logits.max():
+        raise ModelError(f"model {folder} gives every token the same logit; its weights or config are broken")
+    if not torch.allclose(logits[0, 0], logits[1, 0], rtol=1e-2, atol=1e-2):
         raise ModelError(
             f"model {folder} looks ahead, so it is no causal language model (config.json says "
             f"{model.config.model_type}); give one that is"
@@ -189,7 +200,22 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
             _borrow_pad(tokenizer)
     if tokenizer.pad_token_id is None:
         raise ModelError(f"the tokenizer in {folder} has no token; copy its model's tokenizer.json into it")
+    _refuse_growth(tokenizer, folder)
     return tokenizer
+
+
+def _refuse_growth(tokenizer: Any, folder: Path) -> None:
+    """Raise ModelError for a tokenizer that replaces a character by so many that a text fills the memory."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.normalizer is None:
+        return
+    steps = entries(json.loads(backend.normalizer.__getstate__()))
+    growth = math.prod(max(1, len(value)) for key, value in steps if key == "content")
+    if growth > _MOST_GROWTH:
+        raise ModelError(
+            f"the tokenizer in {folder} makes {growth} characters of one, at most {_MOST_GROWTH} can be; "
+            "copy its model's tokenizer.json into it"
+        )
 
 
 def _borrow_pad(tokenizer: Any) -> None:

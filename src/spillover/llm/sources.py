@@ -19,6 +19,7 @@ from filelock import FileLock
 from spillover.errors import ModelError
 from spillover.knowledge.faults import show
 from spillover.llm.border import border
+from spillover.llm.configuration import few_modules
 from spillover.llm.quiet import Quiet
 from spillover.llm.weights import (
     has_tokenizer,
@@ -228,7 +229,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
     fault = f"{gguf} cannot be read as a GGUF language model"
     # From an empty folder: what else lies beside the file is not meant.
-    with border(fault), tempfile.TemporaryDirectory(prefix="spillover-") as empty:
+    with border(fault), few_modules(), tempfile.TemporaryDirectory(prefix="spillover-") as empty:
         source = str(gguf.resolve())
         tokenizer = AutoTokenizer.from_pretrained(empty, gguf_file=source)
         read: Any = AutoModelForCausalLM.from_pretrained(
