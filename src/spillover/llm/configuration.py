@@ -14,9 +14,10 @@ from spillover.llm.border import border
 _ATTENTION = (None, "eager", "sdpa")
 """Ways to compute attention that are always there; others transformers would fetch from the hub, as code."""
 
-_COUNTS = re.compile(r"layers?$|^num_labels$")
-_MOST, _MOST_MODULES = 100_000, 50_000
-"""Of layers and of labels, for which transformers makes lists; and of a model's modules."""
+_MOST_OF = {r"layers?$": 2000, r"^num_labels$": 100_000}
+"""Pattern of a key -> the most that it may count; transformers makes as many entries of a list."""
+
+_MOST_MODULES = 50_000
 
 _MOST_BYTES = 1 << 30
 """Of a model's tables that are no weights, such as the angles of its positions."""
@@ -35,9 +36,10 @@ def read_configuration(folder: Path) -> Any:
     if not isinstance(document, dict):
         raise ModelError(f"{fault}: its config.json is {show(document)} and no object; fetch it again")
     for key, value in entries(document):
-        if _COUNTS.search(key) and isinstance(value, int) and value > _MOST:
+        most = next((most for pattern, most in _MOST_OF.items() if re.search(pattern, key)), None)
+        if most and isinstance(value, int) and value > most:
             raise ModelError(
-                f"{fault}: config.json says {key} {show(value)}, at most {_MOST} can be; fetch it again"
+                f"{fault}: config.json says {key} {show(value)}, at most {most} can be; fetch it again"
             )
     with border(fault):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -5,6 +5,7 @@ no pickle of a model is ever run: only safetensors (or GGUF, which is plain arra
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ SHORT_NAMES = {
     "llama-3-8b": "meta-llama/Meta-Llama-3-8B",
 }
 """Short name -> hub id: the default model and the five models of the paper's Table 1."""
+
+_MOST_BLOCKS = 10_000
 
 _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "merges.txt", "vocab.txt"]
 
@@ -223,10 +226,25 @@ def _converted(gguf: Path, name: str, log: Callable[[str], None]) -> Path:
     return target
 
 
+def _refuse_many_blocks(gguf: Path) -> None:
+    """Raise ModelError for a GGUF file of more layers than any model has; its readers count them all."""
+    with gguf.open("rb") as file:
+        found = re.search(
+            rb"\.block_count(?:[\4\5]\0{3}(.{4})|[\x0a\x0b]\0{3}(.{8}))", file.read(1 << 24), re.DOTALL
+        )
+    blocks = int.from_bytes(found[1] or found[2], "little") if found else 0
+    if blocks > _MOST_BLOCKS:
+        raise ModelError(
+            f"{gguf} cannot be read as a GGUF language model: it says that it has {blocks} blocks, at most "
+            f"{_MOST_BLOCKS} can be; fetch it again"
+        )
+
+
 def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _refuse_many_blocks(gguf)
     fault = f"{gguf} cannot be read as a GGUF language model"
     # From an empty folder: what else lies beside the file is not meant.
     with border(fault), few_modules(), tempfile.TemporaryDirectory(prefix="spillover-") as empty:
