@@ -83,6 +83,7 @@ def finetune(
     keep_freed_memory()
     set_seed(config.seed)
     rows = encode_examples(tokenizer, examples)
+    refuse_foreign_tokens(model, ((row.prompt, row.answer) for row in rows))
     acting = [*([Lora(rank=config.lora)] if config.lora else []), *interventions]
     trained = model
     with Quiet():

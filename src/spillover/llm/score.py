@@ -156,8 +156,8 @@ def _token_logs(model: Any, pairs: Sequence[tuple[Tokens, Tokens]], pad: int) ->
     outputs = run(model, **inputs, use_cache=bool(longer), logits_to_keep=1)
     if longer and not hasattr(getattr(outputs, "past_key_values", None), "batch_select_indices"):
         raise ModelError(
-            f"model {model.name_or_path} keeps no keys and values of a text ({model.config.model_type}), which "
-            "answers of several tokens need; give a model with attention"
+            f"model {model.name_or_path} keeps no keys and values of a text ({model.config.model_type}), "
+            "which answers of several tokens need; give a model with attention"
         )
     first_BV = _log_softmax(outputs.logits[:, -1])
     logs = [first_BV[row[prompt], answer[0]].reshape(1).numpy() for prompt, answer in pairs]
