@@ -85,13 +85,12 @@ def broken(scratch: Path, chosen: Callable[[str], bool] = lambda name: True) -> 
             place.mkdir()
             target = place / source.name
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-            damage(target)
-            yield (
-                name,
-                str(model if kind == "adapter" else target),
-                str(target) if kind == "adapter" else None,
-            )
-            shutil.rmtree(place)
+            try:
+                damage(target)
+                model_argument = str(model if kind == "adapter" else target)
+                yield name, model_argument, str(target) if kind == "adapter" else None
+            finally:
+                shutil.rmtree(place)
     for name, argument in names(scratch).items():
         for role in ("model", "tuned"):
             if chosen(f"name, {role}: {name}"):

@@ -15,6 +15,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.lora import Lora
 from spillover.knowledge.prompts import Example
+from spillover.llm.encode import refuse_foreign_tokens
 from spillover.llm.models import Quiet
 from spillover.llm.processes import is_main, world
 from spillover.llm.settings import (
