@@ -2,13 +2,21 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from spillover.errors import ModelError
-from spillover.llm.quiet import Quiet
+from spillover.knowledge.faults import show
+from spillover.llm.border import border
 from spillover.llm.sources import SHORT_NAMES
-from spillover.llm.weights import adapter_files, first_line, open_tensors
+from spillover.llm.weights import adapter_files, open_tensors, refuse_odd_numbers
+
+_KINDS: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float)}
+_PATTERNS = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern")
+"""Settings of an adapter that PEFT matches with the names of all modules."""
+_ENDLESS = re.compile(r"[*+}][?+]?\)+[*+{]")
+_NEUTRAL_STARTS = ("gaussian", "eva", "orthogonal")
 
 
 def attach(base: Any, folder: Path, *, log: Callable[[str], None]) -> Any:
@@ -21,35 +29,54 @@ def attach(base: Any, folder: Path, *, log: Callable[[str], None]) -> Any:
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 
     _, weights = adapter_files(folder)
-    tensors = {name: tensor[...] for name, tensor in open_tensors([weights]).items()}
-    try:
-        with Quiet():
-            config = PeftConfig.from_pretrained(str(folder))
-    except Exception as error:  # whatever a broken configuration leads PEFT to
-        raise ModelError(f"adapter {folder} cannot be read: {first_line(error)}") from error
+    opened = open_tensors([weights])
+    refuse_odd_numbers(opened, folder)
+    with border(f"adapter {folder} cannot be read"):
+        tensors = {name: tensor[...] for name, tensor in opened.items()}
+        config = PeftConfig.from_pretrained(str(folder))
+    _refuse_odd_settings(config, folder)
+    named, own = str(config.base_model_name_or_path or ""), base.name_or_path
+    start = getattr(config, "init_lora_weights", None)
+    if isinstance(start, str) and start not in _NEUTRAL_STARTS:
+        log(f"adapter {folder} says that it started from {start}, so the weights of {own} are changed by it")
+    if named and _bare_name(named) != _bare_name(own):
+        log(f"adapter {folder} was tuned from {named} and is put on {own}; the weights must be the same")
+    config.inference_mode = True
+    with border(
+        f"adapter {folder} does not fit {own}", f"it was tuned from {named or 'a base that it does not name'}"
+    ):
+        _resize_vocabulary(base, folder, tensors, getattr(config, "modules_to_save", None) or ())
+        model = get_peft_model(base, config)
+        _refuse_strays(model, folder, tensors)
+        set_peft_model_state_dict(model, tensors)
+    return model
+
+
+def _refuse_odd_settings(config: Any, folder: Path) -> None:
+    """Raise ModelError for an adapter that is no change of the weights, or whose settings make no sense."""
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise ModelError(
             f"adapter {folder} changes the prompt and not the weights; only LoRA and its kin can be scored"
         )
-    named, own = config.base_model_name_or_path, base.name_or_path
-    if named and _bare_name(named) != _bare_name(own):
-        log(f"adapter {folder} was tuned from {named} and is put on {own}; the weights must be the same")
-    config.inference_mode = True
-    try:
-        with Quiet():
-            _resize_vocabulary(base, folder, tensors, getattr(config, "modules_to_save", None) or ())
-            model = get_peft_model(base, config)
-            _refuse_strays(model, folder, tensors)
-            set_peft_model_state_dict(model, tensors)
-    except ModelError:
-        raise
-    except Exception as error:  # modules that the base does not have, shapes that differ
-        shapes = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
-        raise ModelError(
-            f"adapter {folder} does not fit {own}: {shapes[0] if shapes else first_line(error)}; "
-            f"it was tuned from {named or 'a base that it does not name'}"
-        ) from error
-    return model
+    if getattr(config, "alora_invocation_tokens", None):
+        raise ModelError(f"adapter {folder} acts only behind certain tokens (aLoRA); only LoRA can be scored")
+    if getattr(config, "megatron_config", None):  # PEFT would import the module that `megatron_core` names
+        raise ModelError(f"adapter {folder} is for Megatron; save it from a transformers model")
+    for field in fields(config):
+        value = getattr(config, field.name)
+        kind = _KINDS.get(getattr(field.type, "__name__", str(field.type)))
+        if kind and not (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
+            raise ModelError(
+                f"adapter {folder} cannot be read: {field.name} in its adapter_config.json is {show(value)}, "
+                f"it must be of type {field.type}; save it again"
+            )
+    for name, value in vars(config).items():
+        for pattern in [value] if isinstance(value, str) else value if isinstance(value, dict) else ():
+            if name in _PATTERNS and _ENDLESS.search(str(pattern)):
+                raise ModelError(
+                    f"adapter {folder} cannot be read: {name} is {show(pattern)}, a repetition in "
+                    "a repetition, which may take for ever; name the modules one by one"
+                )
 
 
 def _refuse_strays(model: Any, folder: Path, tensors: Mapping[str, Any]) -> None:

@@ -7,13 +7,14 @@ stands there once, one that it puts behind a text is left out, since the answer'
 training `end_token` follows every answer, so that an answer that begins another one is told from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
 import torch
 
-from spillover.errors import TrainingError
+from spillover.errors import ModelError, TrainingError
+from spillover.llm.border import border
 
 Pair = tuple[list[int], list[int]]
 """(the prompt's token ids, the completion's token ids)"""
@@ -37,6 +38,18 @@ def encode_pairs(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Pair 
     known = dict(zip(prompts, _tokens(tokenizer, prompts), strict=True))
     wholes = _tokens(tokenizer, [prompt + completion for prompt, completion in texts])
     return [_divide(known[prompt], whole) for (prompt, _), whole in zip(texts, wholes, strict=True)]
+
+
+def refuse_foreign_tokens(model: Any, pairs: Iterable[Pair]) -> None:
+    """Raise ModelError if the tokenizer made a token that the model has no weights for."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    rows = min(end.weight.shape[0] for end in ends if end is not None)
+    largest = max((token for pair in pairs for tokens in pair for token in tokens), default=0)
+    if largest >= rows:
+        raise ModelError(
+            f"the tokenizer makes token {largest}, and {model.name_or_path} has weights for {rows} tokens; "
+            "use the tokenizer that it was saved with"
+        )
 
 
 def end_token(tokenizer: Any) -> int:
@@ -68,7 +81,8 @@ def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Each text's tokens with the tokenizer's beginning, once, and without its end."""
     if not texts:
         return []
-    encoded = tokenizer(list(texts), return_special_tokens_mask=True)
+    with border("the tokenizer cannot read the texts", "use the tokenizer that the model was saved with"):
+        encoded = tokenizer(list(texts), return_special_tokens_mask=True)
     return [
         _begun_once(ids, added, tokenizer.bos_token_id)
         for ids, added in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)

@@ -15,6 +15,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.lora import Lora
 from spillover.knowledge.prompts import Example
+from spillover.llm.encode import refuse_foreign_tokens
 from spillover.llm.models import Quiet
 from spillover.llm.processes import is_main, world
 from spillover.llm.settings import (
@@ -83,6 +84,7 @@ def finetune(
     keep_freed_memory()
     set_seed(config.seed)
     rows = encode_examples(tokenizer, examples)
+    refuse_foreign_tokens(model, ((row.prompt, row.answer) for row in rows))
     acting = [*([Lora(rank=config.lora)] if config.lora else []), *interventions]
     trained = model
     with Quiet():

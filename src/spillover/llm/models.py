@@ -3,22 +3,27 @@
 No code and no pickle of a model is ever run: `trust_remote_code` is off, and only safetensors is read.
 """
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from spillover.errors import ModelError
 from spillover.llm.adapters import attach
+from spillover.llm.border import border, run
+from spillover.llm.configuration import entries, few_modules, read_configuration, refuse_large_tables
 from spillover.llm.quiet import Quiet
 from spillover.llm.sources import DEFAULT_MODEL, SHORT_NAMES, cache_folder, locate
 from spillover.llm.weights import (
-    first_line,
     has_tokenizer,
     identity,
     is_adapter,
     open_tensors,
     put_in_place,
     refuse_misfit,
+    refuse_odd_files,
+    refuse_odd_numbers,
     weight_files,
 )
 
@@ -36,6 +41,9 @@ __all__ = [
 ]
 
 _DTYPES = ("float32", "bfloat16")
+
+_MOST_GROWTH = 1000
+_LEAST_SHARE = 0.9  # of a model's embeddings are some token's; some models have rows to spare
 
 
 def load(
@@ -62,6 +70,8 @@ def load(
     if dtype not in _DTYPES:
         raise ModelError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
     base, tuned = Path(folder), Path(tuned or folder)
+    for each in (base, tuned):
+        refuse_odd_files(each)
     if is_adapter(base):
         raise ModelError(
             f"{base} holds a LoRA adapter, not a whole model; pass it as --tuned beside its --model"
@@ -79,7 +89,16 @@ def load(
             f"the tokenizer of {home} has {len(tokenizer)} tokens, and {tuned} has weights for {rows}; "
             "save the tuned model with its tokenizer and its resized embeddings"
         )
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+    words = tokenizer.get_vocab()
+    if len(tokenizer) < _LEAST_SHARE * rows:
+        log(f"the tokenizer of {home} has {len(tokenizer)} tokens, and {tuned} has weights for {rows}")
+    if len(words) > len(set(words.values())):
+        log(f"the tokenizer of {home} has the same token for several words, so it may be broken")
+    if tokenizer.pad_token_id >= rows:
+        _borrow_pad(tokenizer)
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    _try_out(model, tuned)
+    return model, tokenizer
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -99,39 +118,76 @@ def blank(folder: Path) -> Any:
     Raises ModelError if the configuration is broken, or names code that would have to be trusted.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    try:
-        with Quiet(), torch.device("meta"):
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # whatever the readers of a broken or foreign configuration come to
-        raise ModelError(f"model folder {folder} cannot be loaded: {first_line(error)}") from error
+    config = read_configuration(folder)
+    with border(f"model folder {folder} cannot be loaded"), torch.device("meta"), few_modules():
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    refuse_large_tables(empty, folder)
+    return empty
 
 
 def _load_model(folder: Path, dtype: Any) -> Any:
+    import torch
     from transformers import GenerationConfig
 
     tensors = open_tensors(weight_files(folder))
     empty = blank(folder)
-    try:
-        with Quiet():
-            generation = (folder / "generation_config.json").is_file()  # not used here, but saved again
-            # Given the tensors and no folder, transformers cannot go and find other weights in it.
-            model, loading = type(empty).from_pretrained(
-                None,
-                config=empty.config,
-                state_dict=tensors,
-                generation_config=GenerationConfig.from_pretrained(folder) if generation else None,
-                dtype=dtype,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that they are in `loading`, and refused below
-            )
-    except Exception as error:  # whatever tensors of a foreign kind come to
-        raise ModelError(f"model folder {folder} cannot be loaded: {first_line(error)}") from error
+    plain = getattr(empty.config, "quantization_config", None) is None
+    fault = f"model folder {folder} cannot be loaded"
+
+    def fill(tensors: dict[str, Any], **settings: Any) -> tuple[Any, Any]:
+        # Given the tensors and no folder, transformers cannot go and find other weights in it.
+        return type(empty).from_pretrained(
+            None,
+            config=empty.config,
+            state_dict=tensors,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are in `loading`, and refused below
+            **settings,
+        )
+
+    if plain:  # first the shapes alone, since what is missing would be made, however large it is said to be
+        refuse_odd_numbers(tensors, folder)
+        with border(fault):
+            shapes = {name: torch.empty(t.get_shape(), device="meta") for name, t in tensors.items()}
+            model, loading = fill(shapes, device_map="meta")
+        refuse_misfit(model, loading, folder)
+    with border(fault):
+        generation = (folder / "generation_config.json").is_file()  # not used here, but saved again
+        model, loading = fill(
+            tensors, generation_config=GenerationConfig.from_pretrained(folder) if generation else None
+        )
     refuse_misfit(model, loading, folder)
     model.name_or_path = model.config.name_or_path = str(folder)
     return model
+
+
+def _try_out(model: Any, folder: Path) -> None:
+    """Raise ModelError unless the model runs, gives numbers, and does not look ahead.
+
+    An encoder (BERT) can be loaded as a language model, but its answer for a token depends on the next one.
+    """
+    import torch
+
+    with torch.inference_mode():
+        ids = torch.tensor([[1, 2], [1, 3]], device=model.device).clamp(
+            max=model.get_input_embeddings().weight.shape[0] - 1
+        )
+        logits = run(model, input_ids=ids, use_cache=True).logits.float()
+    if not logits.isfinite().any() or logits.isnan().any():
+        raise ModelError(
+            f"model {folder} gives no numbers (NaN or infinite); its weights or its config are broken"
+        )
+    if logits.min() == logits.max():
+        raise ModelError(f"model {folder} gives every token the same logit; its weights or config are broken")
+    noise = 300 * torch.finfo(model.dtype).eps * logits.abs().max()
+    if (logits[0, 0] - logits[1, 0]).abs().max() > noise:
+        raise ModelError(
+            f"model {folder} looks ahead, so it is no causal language model (config.json says "
+            f"{model.config.model_type}); give one that is"
+        )
 
 
 def load_tokenizer(folder: Path, config: Any) -> Any:
@@ -140,18 +196,35 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
 
     if not has_tokenizer(folder):
         raise ModelError(f"model folder {folder} has no tokenizer; copy its model's tokenizer.json into it")
-    try:
-        with Quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, config=config, trust_remote_code=False, padding_side="left"
-            )
-            if tokenizer.pad_token_id is None:  # padding is masked, so any token will do
-                tokenizer.pad_token = (
-                    tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
-                )
-    except Exception as error:  # as above
-        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
+    with border(f"the tokenizer in {folder} cannot be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, config=config, trust_remote_code=False, padding_side="left"
+        )
+        if tokenizer.pad_token_id is None:
+            _borrow_pad(tokenizer)
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"the tokenizer in {folder} has no token; copy its model's tokenizer.json into it")
+    _refuse_growth(tokenizer, folder)
     return tokenizer
+
+
+def _refuse_growth(tokenizer: Any, folder: Path) -> None:
+    """Raise ModelError for a tokenizer that replaces a character by so many that a text fills the memory."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.normalizer is None:
+        return
+    steps = entries(json.loads(backend.normalizer.__getstate__()))
+    growth = math.prod(max(1, len(value)) for key, value in steps if key == "content")
+    if growth > _MOST_GROWTH:
+        raise ModelError(
+            f"the tokenizer in {folder} makes {growth} characters of one, at most {_MOST_GROWTH} can be; "
+            "copy its model's tokenizer.json into it"
+        )
+
+
+def _borrow_pad(tokenizer: Any) -> None:
+    """Padding is masked, so any token will do that has a weight."""
+    tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
 
 
 def _count_tokens(folder: Path, config: Any) -> int:

@@ -23,7 +23,8 @@ import torch
 
 from spillover.errors import ModelError
 from spillover.knowledge.prompts import Question
-from spillover.llm.encode import Pair, Unscorable, encode_pairs, left_padded
+from spillover.llm.border import run
+from spillover.llm.encode import Pair, Unscorable, encode_pairs, left_padded, refuse_foreign_tokens
 
 TOKENS_PER_BATCH = 2048
 """Prompt tokens run at once: fills two cores."""
@@ -52,6 +53,9 @@ def score(
     32 lie 0.125 apart, which makes ties of what is none.
     """
     encoded = _answers(tokenizer, asked)
+    refuse_foreign_tokens(
+        model, (pair for pairs in encoded for pair in pairs if not isinstance(pair, Unscorable))
+    )
     wanted: dict[Tokens, dict[Tokens, np.ndarray]] = {}  # prompt -> answer -> its tokens' log-probabilities
     for pairs in encoded:
         for pair in pairs:
@@ -149,7 +153,12 @@ def _token_logs(model: Any, pairs: Sequence[tuple[Tokens, Tokens]], pad: int) ->
     row = {prompt: b for b, prompt in enumerate(prompts)}
     inputs = {name: tensor.to(model.device) for name, tensor in left_padded(prompts, pad).items()}
     longer = [n for n, (_, answer) in enumerate(pairs) if len(answer) > 1]
-    outputs = model(**inputs, use_cache=bool(longer), logits_to_keep=1)
+    outputs = run(model, **inputs, use_cache=bool(longer), logits_to_keep=1)
+    if longer and not hasattr(getattr(outputs, "past_key_values", None), "batch_select_indices"):
+        raise ModelError(
+            f"model {model.name_or_path} keeps no keys and values of a text ({model.config.model_type}), "
+            "which answers of several tokens need; give a model with attention"
+        )
     first_BV = _log_softmax(outputs.logits[:, -1])
     logs = [first_BV[row[prompt], answer[0]].reshape(1).numpy() for prompt, answer in pairs]
 
@@ -186,8 +195,12 @@ def _continuations(
     mask = torch.cat([mask_BT[rows_N], torch.ones_like(read_NL, device=model.device)], dim=1)
     positions = mask_BT.sum(1)[rows_N].unsqueeze(1) + torch.arange(width, device=model.device)
     cache.batch_select_indices(rows_N)
-    logits_NLV = model(
-        input_ids=read_NL.to(model.device), attention_mask=mask, position_ids=positions, past_key_values=cache
+    logits_NLV = run(
+        model,
+        input_ids=read_NL.to(model.device),
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
     ).logits
     picked_NL = _log_softmax(logits_NLV).gather(-1, predicted_NL.unsqueeze(-1)).squeeze(-1).numpy()
     return [values[: len(answer) - 1] for values, answer in zip(picked_NL, answers, strict=True)]
@@ -200,4 +213,9 @@ def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
             f"the model's logits are {logits.dtype}, which is too coarse to compare candidates by; "
             "load it in float32"
         )
-    return logits.double().log_softmax(-1).cpu()
+    logs = logits.double().log_softmax(-1).cpu()
+    if logs.isnan().any():
+        raise ModelError(
+            "the model's logits are not numbers (NaN); its weights are broken, or its tune diverged"
+        )
+    return logs

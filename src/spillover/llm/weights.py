@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from spillover.errors import ModelError
+from spillover.knowledge.faults import show
+from spillover.llm.border import border
 from spillover.runs.files import hash_file
 
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -23,6 +28,36 @@ _TOKENIZER = (
     "merges.txt",
     "chat_template.*",
 )
+_READ = ("*.json", "*.jinja", "*.safetensors", *_TOKENIZER)
+"""What a library may read of a folder, whether we know of it or not."""
+
+
+def refuse_odd_files(folder: Path) -> None:
+    """Raise ModelError if a file that may be read of a folder is none: a folder, a pipe, a link to nothing.
+
+    A pipe or a device would keep its reader waiting.
+    """
+    try:
+        files = sorted({file for pattern in _READ for file in Path(folder).glob(pattern)} | _links(folder))
+    except OSError as error:
+        raise ModelError(f"folder {folder} cannot be read: {error.strerror}") from error
+    for file in files:
+        try:
+            why = None if stat.S_ISREG(file.stat().st_mode) else "it is no plain file"
+            why = why or (None if os.access(file, os.R_OK) else "it is not yours to read")
+        except OSError as error:
+            why = error.strerror
+        if why:
+            raise ModelError(f"{file} cannot be read: {why}; fetch the model or adapter again")
+
+
+def _links(folder: Path) -> set[Path]:
+    """The links of a folder that lead to nothing, which `glob` may pass over."""
+    return {
+        file
+        for file in Path(folder).iterdir()
+        if file.is_symlink() and any(file.match(pattern) for pattern in _READ)
+    }
 
 
 def is_adapter(folder: Path) -> bool:
@@ -67,14 +102,15 @@ def weight_files(folder: Path) -> list[Path]:
     if not (folder / _INDEX).is_file():
         raise _no_weights(folder)
     try:
-        names = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        files = [folder / name for name in sorted(names)]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        names = sorted(set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [folder / name for name in names]
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise ModelError(f"{folder / _INDEX} is no index of weights ({error}); fetch it again") from error
-    for name, file in zip(sorted(names), files, strict=True):
-        if file.name != name or file.suffix != ".safetensors":
+    for name, file in zip(names, files, strict=True):
+        if not re.fullmatch(r"[\w.-]{1,200}\.safetensors", name):
+            shown = name if len(name) < 80 else show(name)
             raise ModelError(
-                f"{folder / _INDEX} names {name}, which is no .safetensors file of this folder, "
+                f"{folder / _INDEX} names {shown}, which is no .safetensors file of this folder, "
                 "and only those are loaded; save the model again with save_pretrained"
             )
         if not file.is_file():
@@ -88,6 +124,7 @@ def loaded_files(folder: Path) -> list[Path]:
     How text would be generated is not among them, since none is. Raises ModelError as the readers of each do.
     """
     folder = Path(folder)
+    refuse_odd_files(folder)
     if is_adapter(folder):
         model = list(adapter_files(folder))
     else:
@@ -110,18 +147,25 @@ def open_tensors(files: Iterable[Path]) -> dict[str, Any]:
 
     Raises ModelError for a file that is cut short or no safetensors file.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     tensors: dict[str, Any] = {}
     for file in files:
-        try:
+        with border(f"{file} is no whole safetensors file that can be read", "fetch or save it again"):
             opened = safe_open(file, framework="pt")
             tensors |= {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{file} is no whole safetensors file ({error}); fetch or save it again"
-            ) from error
     return tensors
+
+
+def refuse_odd_numbers(tensors: Mapping[str, Any], source: Path) -> None:
+    """Raise ModelError for weights, as `open_tensors` gives them, that are not floating-point numbers."""
+    for name, tensor in tensors.items():
+        kind = tensor.get_dtype()
+        if name.endswith(("weight", "bias")) and not kind.startswith(("F", "BF")):
+            raise ModelError(
+                f"{source}: {name} is of {kind}, and weights must be floating-point numbers; "
+                "save the model again in float32"
+            )
 
 
 def refuse_misfit(model: Any, loading: Mapping[str, Any], source: Path) -> None:
@@ -160,13 +204,6 @@ def put_in_place(folder: Path) -> Iterator[Path]:
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def first_line(error: BaseException) -> str:
-    """What a library's error says, in one line of at most 300 characters."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[
-        :300
-    ]
 
 
 def _no_weights(folder: Path) -> ModelError:
