@@ -29,7 +29,7 @@ def table(folder):
 def test_every_reproduction_is_written_whole(name, tmp_path):
     figure, settings, histories = trained(name)
     findings = figure.findings(settings, histories)
-    results = results_of(figure, settings, findings)
+    results = results_of(figure.name, figure.claim, settings, range(settings.seeds), findings)
     with Run.start(tmp_path, command="reproduce", arguments={}, passed={}, seeds=[], hashes={}) as run:
         write_findings(run, findings, results)
     assert {path.name for path in tmp_path.iterdir()} == {*FILES, "manifest.json", ".lock"}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from spillover.cli.executors import Where, executor
 from spillover.cli.output import Bars, Json, print_json, print_line, print_rich, tell
 from spillover.errors import DataError
 
@@ -133,7 +134,7 @@ def sweep(
     spec: Path,
     /,
     *,
-    on: Literal["local", "ray"] = "local",
+    on: Where = "local",
     workers: int | None = None,
     address: str | None = None,
     cpus: float = 1,
@@ -162,15 +163,9 @@ def sweep(
     """
     with redirect_stdout(sys.stderr), Bars() as bars:  # Ray prints there what befell its nodes
         from spillover.jobs.sweep import sweep as run_sweep
-        from spillover.jobs.sweep import workers as local_workers
 
-        if on == "ray":
-            from spillover.cells.on_ray import OnRay
-
-            executor = OnRay(address=address, cpus=cpus, gpus=gpus, workers=workers)
-        else:
-            executor = local_workers(1 if workers is None else workers)
-        document = run_sweep(spec, executor=executor, out=out, progress=bars)
+        who = executor(on, workers, address=address, cpus=cpus, gpus=gpus)
+        document = run_sweep(spec, executor=who, out=out, progress=bars)
     if json:
         print_json(document)
     else:

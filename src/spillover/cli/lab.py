@@ -1,10 +1,13 @@
 """The verbs for the one-layer lab: symbolic, reproduce."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from spillover.cli.executors import Where, executor
 from spillover.cli.output import Bars, Json, print_json, print_line, print_rich
 from spillover.errors import LabError
 
@@ -17,6 +20,8 @@ _SEVERAL = Parameter(
     consume_multiple=True,
     show_default=lambda values: " ".join(map(str, values)),
 )
+_TABLE_1 = Group("Table 1", sort_key=4)
+_TABLE, _TABLE_LIST = Parameter(group=_TABLE_1), Parameter(group=_TABLE_1, negative="", consume_multiple=True)
 
 
 def symbolic(
@@ -118,27 +123,56 @@ def reproduce(
     out: Path | None = None,
     fresh: Annotated[bool, Parameter(negative="")] = False,
     list: Annotated[bool, Parameter(negative="")] = False,
+    models: Annotated[tuple[str, ...], _TABLE_LIST] = (),
+    data: Annotated[tuple[str, ...], _TABLE_LIST] = (),
+    seeds: Annotated[tuple[int, ...], _TABLE_LIST] = (),
+    lora: Annotated[int | None, _TABLE] = None,
+    recipe: Annotated[Literal["ours", "paper"] | None, _TABLE] = None,
+    on: Annotated[Where, _TABLE] = "local",
+    workers: Annotated[int | None, _TABLE] = None,
     json: Json = False,
 ) -> int:
-    """Make a figure or check a theorem of the paper anew, and say what holds.
+    """Make a figure or table or check a theorem of the paper anew, and say what holds.
 
     Parameters
     ----------
     name
-        One of those that --list shows, or all.
+        One of those that --list shows, or all (those of the one-layer model).
     out
         The run folder, with chart and table; runs/NAME if not given. With all: the folder of the folders.
     fresh
         Train again what is finished or was stopped.
     list
         Show the names and what they are about.
+    models
+        Short names, hub ids or folders (the paper's five).
+    data
+        Built-in knowledge bases or files (the paper's five).
+    seeds
+        A tune for each (0 1 2).
+    lora
+        Rank of LoRA adapters; without it every parameter is tuned.
+    recipe
+        ours tunes until it is learned; paper: 8 epochs at 1e-5.
+    on
+        local: this machine; ray: a Ray cluster.
+    workers
+        Cells at a time.
     """
-    from spillover.reproduce import FIGURES, load
+    from spillover.reproduce import FIGURES, LANGUAGE_MODELS, load
 
     if list:
-        return _list(FIGURES, json)
+        return _list(FIGURES | LANGUAGE_MODELS, json)
     if name is None:
-        raise LabError(f"say what to reproduce: {', '.join(FIGURES)}, or all")
+        raise LabError(f"say what to reproduce: {', '.join([*FIGURES, *LANGUAGE_MODELS])}, or all")
+    given = {"models": models, "data": data, "seeds": seeds, "lora": lora, "recipe": recipe}
+    given = {option: value for option, value in given.items() if value not in ((), None)}
+    if name in LANGUAGE_MODELS:
+        return _table_1(given, on, workers, out, json)
+    if given or workers or on != "local":
+        raise LabError(
+            f"--models, --data, --seeds, --lora, --recipe, --on and --workers are for table-1, not {name}"
+        )
     root = out or Path("runs")
     if name == "all":
         folders = {figure: root / figure for figure in FIGURES}
@@ -161,6 +195,23 @@ def reproduce(
     for document in documents:
         print_rich(checks_table(document))
     return 0
+
+
+def _table_1(given: dict[str, Any], on: Where, workers: int | None, out: Path | None, as_json: bool) -> int:
+    with redirect_stdout(sys.stderr), Bars() as bars:  # Ray prints there what befell its nodes
+        from spillover.jobs.table_1 import table_1
+
+        document = table_1(**given, executor=executor(on, workers), out=out, progress=bars)
+    if as_json:
+        print_json(document)
+    else:
+        from spillover.reproduce.tables import checks_table, ranks_table
+
+        print_rich(ranks_table(document["rows"]))
+        print_rich(checks_table(document))
+    for audit in document["failed"]:
+        print(f"failed: {audit['model']}, {audit['knowledge_base']}: {audit['failed']}", file=sys.stderr)
+    return 2 if document["failed"] else 0
 
 
 def _list(figures: dict[str, str], as_json: bool) -> int:

@@ -1,6 +1,7 @@
 """Many audits that share their cells: a grid of knowledge bases, models and settings, here or on Ray."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,31 @@ def sweep(
     are reported as failed, and the next call tries it again. Raises DataError, ModelError or RunError.
     """
     grid = read_grid(Path(spec))
-    plans = [
+    plans = plan_grid(grid, progress)
+    folder = Path(out) if out else Path("runs") / slug(grid.name)
+    place = store_beside(folder)
+    with Run.start(
+        folder,
+        command="sweep",
+        arguments={"name": grid.name, "grid": grid.values},
+        passed={"spec": str(spec)},
+        seeds=list(grid.seeds),
+        hashes=hashes_of(plans),
+    ) as run:
+        if run.complete:
+            return run.manifest["results"]
+        done = carry_out_grid(grid, plans, run, place, executor=executor, progress=progress)
+        document = {"run": str(folder), "seconds": run.seconds, "cells": done.cells, "audits": done.audits}
+        whole = [folder / audit["run"] for audit in done.audits if "failed" not in audit]
+        if whole:
+            write_report(whole, folder / "report.html")
+        done.end(run, document)
+    return document
+
+
+def plan_grid(grid: Grid, progress: Progress = silent) -> list[AuditPlan]:
+    """What the audit of each point will have done."""
+    return [
         plan_audit(
             point.kb,
             model=point.model,
@@ -47,40 +72,55 @@ def sweep(
         )
         for point in grid.points
     ]
-    folder = Path(out) if out else Path("runs") / slug(grid.name)
-    place = store_beside(folder)
-    cells = [cell for plan in plans for cell in plan.folders(place)]
-    with Run.start(
-        folder,
-        command="sweep",
-        arguments={"name": grid.name, "grid": grid.values},
-        passed={"spec": str(spec)},
-        seeds=list(grid.seeds),
-        hashes={"cells": hash_json(sorted({cell.cell.identity for cell in cells}))},
-    ) as run:
-        if run.complete:
-            return run.manifest["results"]
-        failed = carry_out(
-            cells,
-            executor=executor or one_after_another,
-            on_done=lambda _: run.record_seconds(),
-            progress=progress,
-        )
-        audits = list(_audits(grid, plans, folder, place, failed, progress))
-        document = {
-            "run": str(folder),
-            "seconds": run.seconds,
-            "cells": {"done": len(set(cells)) - len(failed), "failed": len(failed)},
-            "audits": audits,
-        }
-        whole = [folder / audit["run"] for audit in audits if "failed" not in audit]
-        if whole:
-            write_report(whole, folder / "report.html")
-        if failed:
-            run.fail(f"{len(failed)} cells failed; the first: {next(iter(failed.values()))}")
+
+
+def hashes_of(plans: Sequence[AuditPlan]) -> dict[str, str]:
+    """What a run of these plans is known by: the cells that they need."""
+    cells = {folder.cell.identity for plan in plans for folder in plan.folders(Path())}
+    return {"cells": hash_json(sorted(cells))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridDone:
+    """What became of a grid."""
+
+    cells: dict[str, int]
+    """How many are done and how many failed."""
+    audits: list[dict[str, Any]]
+    """The entry of each point, as the document of `spillover sweep --json` has it."""
+    failure: str | None
+    """The reason of the first cell that failed."""
+
+    def end(self, run: Run, document: Mapping[str, Any]) -> None:
+        """Finish the grid's run with its document, or mark it as failed."""
+        if self.failure:
+            run.fail(f"{self.cells['failed']} cells failed; the first: {self.failure}")
         else:
             run.finish(document, run.seconds)
-    return document
+
+
+def carry_out_grid(
+    grid: Grid,
+    plans: Sequence[AuditPlan],
+    run: Run,
+    place: Path,
+    *,
+    executor: Executor | None = None,
+    progress: Progress = silent,
+) -> GridDone:
+    """Have the missing cells computed in a place, and each audit whose cells are done recorded in the run."""
+    cells = [cell for plan in plans for cell in plan.folders(place)]
+    failed = carry_out(
+        cells,
+        executor=executor or one_after_another,
+        on_done=lambda _: run.record_seconds(),
+        progress=progress,
+    )
+    return GridDone(
+        cells={"done": len(set(cells)) - len(failed), "failed": len(failed)},
+        audits=list(_audits(grid, plans, run.folder, place, failed, progress)),
+        failure=str(next(iter(failed.values()))) if failed else None,
+    )
 
 
 def _audits(

@@ -21,11 +21,15 @@ FIGURES = {
     "bridges": "how many bridges it takes, and how long",
     "softmax": "does it carry over to softmax attention?",
 }
-"""Every reproduction by its name, and what it is about."""
+"""Every reproduction of the one-layer model by its name, and what it is about."""
+
+LANGUAGE_MODELS = {"table-1": "language models on five data sets (hours, or days; see --models)"}
+"""The same of language models; `jobs` has them."""
 
 
 def load(name: str) -> "Figure":
     """The reproduction of that name; raises `LabError` where there is none."""
     if name not in FIGURES:
-        raise LabError(f"there is no reproduction {name!r}; it can be {', '.join(FIGURES)}, or all")
+        names = ", ".join([*FIGURES, *LANGUAGE_MODELS])
+        raise LabError(f"there is no reproduction {name!r}; it can be {names}, or all")
     return import_module(f"spillover.reproduce.{name.replace('-', '_')}").FIGURE

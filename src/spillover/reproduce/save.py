@@ -5,6 +5,7 @@ While it trains, the state of each experiment lies under state/, so that what wa
 
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -72,21 +73,27 @@ def reproduce(
             run.path(RESULT_0_1).unlink(missing_ok=True)  # it would tell of other settings
             histories = train_all(experiments, stage=figure.name, states=states, progress=progress)
             findings = figure.findings(settings, histories)
-            results = results_of(figure, settings, findings)
+            results = results_of(figure.name, figure.claim, settings, range(settings.seeds), findings)
             write_findings(run, findings, results)
             seconds = run.seconds
             run.finish(results | {"seconds": seconds}, seconds)
             shutil.rmtree(states)
-    made_with = {entry: run.manifest[entry] for entry in environment.ENTRIES}
-    return {"run": str(folder), **run.manifest["results"], **made_with}
+    return {"run": str(folder), **run.manifest["results"], **made_with(run)}
 
 
-def results_of(figure: Figure, settings: Any, findings: Findings) -> dict[str, Any]:
+def made_with(run: Run) -> dict[str, Any]:
+    """The versions that a run was made with."""
+    return {entry: run.manifest[entry] for entry in environment.ENTRIES}
+
+
+def results_of(
+    name: str, claim: str, settings: Any, seeds: Sequence[int], findings: Findings
+) -> dict[str, Any]:
     """What was claimed, what holds, and with which settings; plain JSON types."""
     return jsonable(
         {
-            "name": figure.name,
-            "claim": figure.claim,
+            "name": name,
+            "claim": claim,
             "checks": [
                 {
                     "statement": check.statement,
@@ -98,28 +105,34 @@ def results_of(figure: Figure, settings: Any, findings: Findings) -> dict[str, A
                 for check in findings.checks
             ],
             "settings": settings,
-            "seeds": list(range(settings.seeds)),
+            "seeds": list(seeds),
         }
     )
 
 
-def write_findings(run: Run, findings: Findings, results: dict[str, Any]) -> None:
-    """Write the chart, as page and as pictures, and the table, each in one piece."""
+def write_findings(
+    run: Run, findings: Findings, results: dict[str, Any], table: Sequence[Sequence[str]] = ()
+) -> None:
+    """Write the chart, as page and as pictures, and the table, each in one piece.
+
+    `table` stands on the page: its headings, then its rows.
+    """
     chart = findings.draw()
     spec = jsonable(chart.to_dict())
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    run.write_text("chart.html", _page(chart, results))
+    run.write_text("chart.html", _page(chart, results, table))
     run.write_text("chart.svg", vl_convert.vegalite_to_svg(spec, vl_version=version))
     run.write_bytes("chart.pdf", vl_convert.vegalite_to_pdf(spec, vl_version=version))
     run.write_csv("table.csv", findings.rows)
 
 
-def _page(chart: Chart, results: dict[str, Any]) -> str:
+def _page(chart: Chart, results: dict[str, Any], table: Sequence[Sequence[str]]) -> str:
     template = templates("spillover.reproduce").get_template("page.html.j2")
     script = drawing_script()
     return template.render(
         **{name: results[name] for name in ("name", "claim", "checks", "settings")},
         chart=chart_json(chart),
+        table=table,
         script=Markup(script),  # noqa: S704 - our own code, nothing from the data
         policy=policy_of(script),
     )
