@@ -6,6 +6,7 @@ import pytest
 
 from spillover.errors import RunError
 from spillover.runs.views import list_runs, read_run
+from tests.report.fixture import of_version_0_1, results
 from tests.runs.folder import manifest, start
 
 
@@ -44,7 +45,9 @@ RESULT = {
     "format": 1,
     "name": "bridges",
     "claim": "Any number of bridges will do.",
-    "checks": [{"statement": "it does", "kind": "expectation", "holds": True, "verdict": "holds"}],
+    "checks": [
+        {"statement": "it does", "kind": "expectation", "holds": True, "verdict": "holds", "measured": "2"}
+    ],
     "settings": {"seeds": 2, "steps": 10, "bridges": [0, 1]},
     "seeds": [0, 1],
     "seconds": 1.5,
@@ -99,7 +102,8 @@ def test_a_result_of_something_else_is_no_run(tmp_path, changes):
 def test_an_audit_of_version_0_1_is_read(tmp_path):
     """Its manifest has the format that is still written."""
     (tmp_path / "audit").mkdir()
-    old = {"format_version": 1, "status": "complete", "command": "audit", "results": {"facts": {}}}
+    found = results() | {"rules": [of_version_0_1(rule) for rule in results()["rules"]]}
+    old = {"format_version": 1, "status": "complete", "command": "audit", "results": found}
     (tmp_path / "audit" / "manifest.json").write_text(json.dumps(old))
     (view,) = list_runs(tmp_path)
-    assert (view.status, view.results, view.manifest) == ("complete", {"facts": {}}, old)
+    assert (view.status, view.results, view.manifest) == ("complete", found, old)

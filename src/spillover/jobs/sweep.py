@@ -59,7 +59,7 @@ def sweep(
         hashes={"cells": hash_json(sorted({cell.cell.identity for cell in cells}))},
     ) as run:
         if run.complete:
-            return run.manifest["results"]
+            return run.results
         failed = carry_out(
             cells,
             executor=executor or one_after_another,

@@ -18,7 +18,7 @@ from spillover.report.charts import Chart
 from spillover.report.page import chart_json, drawing_script, policy_of, templates
 from spillover.reproduce.figure import Figure, Findings, train_all
 from spillover.runs import environment
-from spillover.runs.files import jsonable
+from spillover.runs.files import jsonable, writing
 from spillover.runs.progress import Progress, silent
 from spillover.runs.record import Run
 from spillover.runs.views import RESULT_0_1
@@ -68,17 +68,18 @@ def reproduce(
             states = run.path(_STATES)
             if fresh:
                 shutil.rmtree(states, ignore_errors=True)
-            states.mkdir(exist_ok=True)
-            run.path(RESULT_0_1).unlink(missing_ok=True)  # it would tell of other settings
+            with writing(states):
+                states.mkdir(exist_ok=True)
+                run.path(RESULT_0_1).unlink(missing_ok=True)  # it would tell of other settings
             histories = train_all(experiments, stage=figure.name, states=states, progress=progress)
             findings = figure.findings(settings, histories)
             results = results_of(figure, settings, findings)
             write_findings(run, findings, results)
             seconds = run.seconds
             run.finish(results | {"seconds": seconds}, seconds)
-            shutil.rmtree(states)
-    made_with = {entry: run.manifest[entry] for entry in environment.ENTRIES}
-    return {"run": str(folder), **run.manifest["results"], **made_with}
+            shutil.rmtree(states, ignore_errors=True)
+    made_with = {entry: run.manifest.get(entry) for entry in environment.ENTRIES}
+    return {"run": str(folder), **run.results, **made_with}
 
 
 def results_of(figure: Figure, settings: Any, findings: Findings) -> dict[str, Any]:
