@@ -199,9 +199,11 @@ def report(
     out
         The file to write.
     """
-    from spillover.report.page import write_report
+    from spillover.report.page import without_scores, write_report
 
     print(write_report(list(runs), out))
+    for line in without_scores(runs):
+        print(f"note: {line}", file=sys.stderr)
     return 0
 
 

@@ -1,5 +1,6 @@
 """The files of a model folder: which of them are the model, whether they are whole, and their identity."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -176,9 +177,11 @@ def saving(folder: Path, elsewhere: str = "use another --out") -> Iterator[None]
     except (OSError, SafetensorError) as error:
         raise cannot_write(folder, error, elsewhere) from error
     except Exception as error:
-        # tokenizers raises the bare class, and torch's archive a RuntimeError that names its source
-        if type(error) is Exception or "inline_container" in str(error):
+        if type(error) is Exception:  # so tokenizers tells of a disk
             raise cannot_write(folder, error, elsewhere) from error
+        if "inline_container" in str(error):  # so torch does, and never says why
+            unwritten = OSError(errno.EIO, "torch could not write all of it")
+            raise cannot_write(folder, unwritten, elsewhere) from error
         raise
 
 

@@ -21,6 +21,7 @@ from spillover.runs.lock import foreign, lock
 from spillover.runs.views import (
     FORMAT_VERSION,
     MANIFEST,
+    RESULTS_HASH,
     Folder,
     RunView,
     checked,
@@ -51,9 +52,9 @@ _IDENTITY = {
 class Run(Folder):
     """A run folder open for writing; make one with `Run.start` and use it in a `with` block.
 
-    What cannot be written is a RunError. Leaving the block releases the lock. A SpilloverError inside it marks
-    the run as failed; anything else, a kill too, leaves it incomplete, to be resumed. A KeyboardInterrupt gets
-    a note that says how.
+    What cannot be written is a RunError. Leaving the block releases the lock. A SpilloverError inside it
+    marks the run as failed; anything else, a kill too, leaves it incomplete, to be resumed. A
+    KeyboardInterrupt gets a note that says how.
     """
 
     def __init__(
@@ -159,7 +160,8 @@ class Run(Folder):
 
     def finish(self, results: Mapping[str, Any], seconds: float) -> None:
         """Complete the manifest with the results and the seconds they took in all: a run's last write."""
-        self._update(status="complete", finished=_now(), seconds=seconds, results=results)
+        entries = {"results": results, RESULTS_HASH: hash_json(results)}
+        self._update(status="complete", finished=_now(), seconds=seconds, **entries)
 
     def fail(self, reason: str) -> None:
         """Mark the run as failed; it can be resumed."""

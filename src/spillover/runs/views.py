@@ -25,6 +25,9 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 """The file that makes a folder a run."""
 
+RESULTS_HASH = "results_hash"
+"""The manifest's entry with the hash of its results, by which a number that has changed since is told."""
+
 _MEND = "restore that file, or remove the folder and run again"
 
 RESULT_0_1 = "result.json"
@@ -134,6 +137,8 @@ def checked(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         raise _damaged(folder, f"its command is {command!r}, and spillover has none of that name")
     if found := fault(manifest, SHAPES[command]):
         raise _damaged(folder, found)
+    if RESULTS_HASH in manifest and files.hash_json(manifest.get("results")) != manifest[RESULTS_HASH]:
+        raise _damaged(folder, "its results are not those that were written")
     return manifest
 
 
