@@ -389,6 +389,8 @@ def campaign(
     for number, case in enumerate(chosen):
         copy = place / f"{number}"
         shutil.copytree(good[case.of].place, copy)
+        if case.of == "cell":  # a new audit reads it
+            shutil.rmtree(copy / RUN)
         case.damage(_target(copy, case.of))
         with chdir(copy):
             for what, call in _calls(case, good[case.of], expected[case.of]).items():

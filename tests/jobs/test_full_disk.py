@@ -1,11 +1,10 @@
 """A disk that is full, as far as a limit on the size of files can be one: a line, and what is done is kept."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 CHILD = """
 import json, os, resource, sys
@@ -21,8 +20,7 @@ finetune.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 whole = reproduce.load("theorem-3")
 small = replace(whole, settings=partial(whole.settings, reference_steps=2, steps=20))
 reproduce.load = lambda name: small
-words, limits = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-for limit in limits:
+for words, limit in json.loads(sys.argv[1]):
     sys.argv = ["spillover", *words]
     most = resource.RLIM_INFINITY
     resource.setrlimit(resource.RLIMIT_FSIZE, (most if limit is None else limit, most))
@@ -33,58 +31,54 @@ for limit in limits:
             code = left.code
     print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
 """
-"""Calls a verb once for each size that no file may exceed; a traceback would end it."""
+"""Makes each call with a size that no file may exceed; a traceback would end it."""
 
+TUNE = ("--model", "TINY", "--epochs", "2", "--keep-model")
 LAB = ("--groups", "3", "--noise", "1", "--length", "4", "--steps", "40")
+VERBS: dict[tuple[str, ...], dict[int, str]] = {
+    ("audit", "people.yaml", *TUNE): {
+        0: "manifest.json",
+        4_000: "cell.json",
+        100_000: "checkpoint-1",  # its weights
+        300_000: "checkpoint-1",  # its optimizer
+    },
+    ("sweep", "spec.yaml"): {0: "manifest.json", 100_000: "checkpoint-1"},
+    ("symbolic", *LAB): {0: "manifest.json", 4_000: "state.safetensors"},
+    ("reproduce", "theorem-3"): {0: "manifest.json", 20_000: ".safetensors", 300_000: "chart.html"},
+}
+"""What is called, and what cannot be written where no file may have more than so many bytes."""
 
 
-@pytest.mark.parametrize(
-    ("verb", "words", "limits", "unwritten"),
-    [
-        (
-            "audit",
-            ("people.yaml", "--model", "TINY", "--epochs", "2", "--keep-model"),
-            (0, 4_000, 100_000, 300_000),
-            ("manifest.json", "cell.json", "checkpoint-1", "checkpoint-1"),
-        ),
-        ("sweep", ("spec.yaml",), (0, 4_000, 100_000), ("manifest.json", "cell.json", "checkpoint-1")),
-        ("symbolic", LAB, (0, 4_000), ("manifest.json", "state.safetensors")),
-        ("reproduce", ("theorem-3",), (0, 20_000, 300_000), ("manifest.json", ".safetensors", "chart.html")),
-    ],
-)
-def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
-    here: Path,
-    tiny: str,
-    verb: str,
-    words: tuple[str, ...],
-    limits: tuple[int, ...],
-    unwritten: tuple[str, ...],
-) -> None:
-    (here / "spec.yaml").write_text(f"kb: people.yaml\nmodel: {tiny}\nepochs: 2\nseeds: [0, 1]\n")
-    call = [verb, *(tiny if word == "TINY" else word for word in words), "--json", "--out"]
-    *cut, last = called([*call, "a/run"], [*limits, None])
-    for (code, out, err), name in zip(cut, unwritten, strict=True):
-        lines = [line for line in err.splitlines() if "━" not in line and line.strip()]  # no progress bars
-        assert (code, len(lines)) == (2, 1), err
-        assert f"{name}: " in lines[0]
-        assert "cannot write " in lines[0]
-        assert "; make room there, or use another --out; what is finished is kept" in lines[0]
-        assert verb == "sweep" or out == ""
-    assert last[0] == 0, last[2]
-    (undisturbed,) = called([*call, "b/run"], [None])
-    assert numbers(last[1]) == numbers(undisturbed[1])
-    assert not list((here / "a").rglob("*.tmp"))
-    for path in (here / "b").rglob("*"):
-        if path.name in ("scores.parquet", "table.csv", "model.safetensors", "state.safetensors"):
-            assert (here / "a" / path.relative_to(here / "b")).read_bytes() == path.read_bytes()
-
-
-def called(words: list[str], limits: list[int | None]) -> list[tuple[int, str, str]]:
-    """(exit code, stdout, stderr) of each call."""
-    child = [sys.executable, "-c", CHILD, json.dumps(words), json.dumps(limits)]
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(here: Path, tiny: str) -> None:
+    (here / "spec.yaml").write_text(f"kb: people.yaml\nmodel: {tiny}\nepochs: 2\n")
+    calls: list[tuple[list[str], int | None]] = []
+    for words, limits in VERBS.items():
+        call = [*(tiny if word == "TINY" else word for word in words), "--json", "--out"]
+        calls += [([*call, f"cut/{words[0]}"], limit) for limit in (*limits, None)]
+        calls += [([*call, f"whole/{words[0]}"], None)]
+    child = [sys.executable, "-c", CHILD, json.dumps(calls)]
     done = subprocess.run(child, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    ends = iter([json.loads(line) for line in done.stdout.splitlines()])
+    for (verb, *_), limits in VERBS.items():
+        for name in limits.values():
+            code, out, err = next(ends)
+            lines = [line for line in err.splitlines() if "━" not in line and line.strip()]  # no progress
+            assert (code, len(lines)) == (2, 1), err
+            assert re.search(rf"cannot write \S*{name}: .*; make room there, or use another --out", lines[0])
+            assert verb == "sweep" or out == ""
+        (code, gone_on, err), (_, undisturbed, _) = next(ends), next(ends)
+        assert code == 0, err
+        assert numbers(gone_on) == numbers(undisturbed)
+    assert not list((here / "cut").rglob("*.tmp"))
+    assert not list((here / "cut").rglob("checkpoint-*"))
+    compared = [path for name in KEPT for path in (here / "whole").rglob(name)]
+    assert len(compared) >= 10
+    for path in compared:
+        assert (here / "cut" / path.relative_to(here / "whole")).read_bytes() == path.read_bytes()
+
+
+KEPT = ("scores.parquet", "table.csv", "model.safetensors", "state.safetensors")
 
 
 def numbers(text: str) -> dict[str, object]:

@@ -131,8 +131,12 @@ def fault(value: Any, shape: Shape, where: str = "") -> str | None:
             faults = [fault(value, one, where) for one in shape]
             if not all(faults):
                 return None
-            # of alternatives of one kind the deepest look tells most
-            deep = [found for one, found in zip(shape, faults, strict=True) if type(one) is type(value)]
+            # of alternatives that are looked into the first tells most
+            deep = [
+                found
+                for one, found in zip(shape, faults, strict=True)
+                if isinstance(one, dict | list) and type(one) is type(value)
+            ]
             return deep[0] if deep else _wrong(value, shape, where)
         case type():
             fits = isinstance(value, shape) and (shape is bool or not isinstance(value, bool))
@@ -155,10 +159,11 @@ def _fault_of_mapping(value: Any, shape: dict[str, Any], where: str) -> str | No
 
 
 def _wrong(value: Any, shapes: Any, where: str) -> str:
-    wanted = [
-        _NAMES[type(one) if isinstance(one, dict | list) else one]
-        if isinstance(one, type | dict | list)
-        else repr(one)
-        for one in shapes
-    ]
+    wanted = [_name(one) for one in shapes if not (one is int and float in shapes)]
     return f"{where} is {reprlib.repr(value)}, not {' or '.join(wanted) or 'to be there'}"
+
+
+def _name(shape: Any) -> str:
+    if isinstance(shape, dict | list):
+        shape = type(shape)
+    return _NAMES[shape] if isinstance(shape, type) else repr(shape)
