@@ -16,11 +16,11 @@ SETTINGS = FineTuneConfig(epochs=1, batch_size=24)
 
 
 def test_nothing_gets_through(tmp_path: Path) -> None:
-    tally = campaign(tmp_path, sample=40, seed=3)
+    tally = campaign(tmp_path, sample=25, seed=3)
     assert tally.wrong == []
-    assert tally.ends["again", "one line"] > 10
-    assert tally.ends["again", "fine"] > 3
-    assert tally.ends["runs", "fine"] == 40
+    assert tally.ends["again", "one line"] > 5
+    assert tally.ends["again", "fine"] > 2
+    assert tally.ends["runs", "fine"] == 25
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A disk that is full, as far as a limit on the size of files can be one: a line, and what is done is kept."""
+"""A disk that is full, as far as a limit on the size of files is one: a line, and what is done is kept."""
 
 import json
 import re
@@ -38,7 +38,7 @@ LAB = ("--groups", "3", "--noise", "1", "--length", "4", "--steps", "40")
 VERBS: dict[tuple[str, ...], dict[int, str]] = {
     ("audit", "people.yaml", *TUNE): {
         0: "manifest.json",
-        4_000: "cell.json",
+        4_000: "scores.parquet",
         100_000: "checkpoint-1",  # its weights
         300_000: "checkpoint-1",  # its optimizer
     },
@@ -54,8 +54,8 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(here: Path, tiny: str)
     calls: list[tuple[list[str], int | None]] = []
     for words, limits in VERBS.items():
         call = [*(tiny if word == "TINY" else word for word in words), "--json", "--out"]
-        calls += [([*call, f"cut/{words[0]}"], limit) for limit in (*limits, None)]
-        calls += [([*call, f"whole/{words[0]}"], None)]
+        calls += [([*call, f"cut/{words[0]}/run"], limit) for limit in (*limits, None)]
+        calls += [([*call, f"whole/{words[0]}/run"], None)]
     child = [sys.executable, "-c", CHILD, json.dumps(calls)]
     done = subprocess.run(child, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(here: Path, tiny: str)
     for (verb, *_), limits in VERBS.items():
         for name in limits.values():
             code, out, err = next(ends)
-            lines = [line for line in err.splitlines() if "━" not in line and line.strip()]  # no progress
+            lines = [line for line in err.splitlines() if line.strip() and " left 0:" not in line]  # no bars
             assert (code, len(lines)) == (2, 1), err
             assert re.search(rf"cannot write \S*{name}: .*; make room there, or use another --out", lines[0])
             assert verb == "sweep" or out == ""
