@@ -108,7 +108,7 @@ def good_runs(place: Path) -> dict[str, Good]:
     spec = place / "spec.yaml"
     spec.write_text(f"kb: country-code\nmodel: {model}\nepochs: 1\nbatch_size: 24\n", encoding="utf-8")
     figure = load("theorem-3")
-    settings = figure.settings(reference_steps=2, steps=20)
+    settings = replace(figure.settings(), reference_steps=2, steps=20)
     calls: dict[str, Callable[[Path], dict[str, Any]]] = {
         "audit": lambda run: audit("country-code", model=model, settings=_SETTINGS, out=run),
         "sweep": lambda run: sweep(spec, out=run),
@@ -352,7 +352,10 @@ _LINES = {
 
 
 def _log(line: str) -> Damage:
-    return lambda folder: (folder / "metrics.jsonl").write_text(line + "\n", encoding="utf-8") and None
+    def damage(folder: Path) -> None:
+        (folder / "metrics.jsonl").write_text(line + "\n", encoding="utf-8")
+
+    return damage
 
 
 def _lock_is_a_folder(folder: Path) -> None:

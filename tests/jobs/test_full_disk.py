@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 CHILD = """
 import json, os, resource, sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -63,7 +65,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(here: Path, tiny: str)
     for (verb, *_), limits in VERBS.items():
         for name in limits.values():
             code, out, err = next(ends)
-            lines = [line for line in err.splitlines() if line.strip() and " left 0:" not in line]  # no bars
+            lines = [line for line in err.splitlines() if line.strip() and " left " not in line]  # no bars
             assert (code, len(lines)) == (2, 1), err
             assert re.search(rf"cannot write \S*{name}: .*; make room there, or use another --out", lines[0])
             assert verb == "sweep" or out == ""
@@ -75,10 +77,17 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(here: Path, tiny: str)
     compared = [path for name in KEPT for path in (here / "whole").rglob(name)]
     assert len(compared) >= 10
     for path in compared:
-        assert (here / "cut" / path.relative_to(here / "whole")).read_bytes() == path.read_bytes()
+        assert content(here / "cut" / path.relative_to(here / "whole")) == content(path)
 
 
 KEPT = ("scores.parquet", "table.csv", "model.safetensors", "state.safetensors")
+
+
+def content(path: Path) -> object:
+    """A file's bytes, of tensors their own: their header is in any order."""
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(path).items()}
 
 
 def numbers(text: str) -> dict[str, object]:

@@ -41,7 +41,7 @@ def test_a_killed_tune_resumes_to_the_same_weights(
     llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
     log: list[dict[str, Any]] = []
-    keep = {"on_log": lambda history: log.__setitem__(slice(None), history)}
+    keep: dict[str, Any] = {"on_log": lambda history: log.__setitem__(slice(None), history)}
     whole = tune(llama_folder, tmp_path, **keep)
     undisturbed = [_without_time(row) for row in log]
     assert undisturbed[-1]["train_loss"] == fmean(row["loss"] for row in log[:-1])

@@ -99,7 +99,7 @@ def test_a_tune_that_had_learned_when_it_was_killed_learns_no_more(
     """Killed with a checkpoint of its very last step, as while its answers are scored."""
     monkeypatch.setattr(finetune_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     log: list[dict[str, Any]] = []
-    keep = {"on_log": lambda rows: log.__setitem__(slice(None), rows)}
+    keep: dict[str, Any] = {"on_log": lambda rows: log.__setitem__(slice(None), rows)}
     whole = tune(llama_folder, tmp_path, AUTO, SHORT, **keep)
     last = log[-1]
     assert list((tmp_path / "checkpoints").glob(f"checkpoint-{last['step']}"))

@@ -199,7 +199,8 @@ def report(
     out
         The file to write.
     """
-    from spillover.report.page import without_scores, write_report
+    from spillover.report.page import write_report
+    from spillover.report.scores import without_scores
 
     print(write_report(list(runs), out))
     for line in without_scores(runs):

@@ -98,18 +98,6 @@ def write_report(run_folders: Iterable[str | Path], out: str | Path) -> Path:
     return out
 
 
-def without_scores(run_folders: Iterable[str | Path]) -> list[str]:
-    """A line for each complete run of these whose scores are gone or damaged; its report lacks their part."""
-    lines: list[str] = []
-    for view in map(read_run, run_folders):
-        try:
-            if view.status == "complete":
-                read_scores(view)
-        except RunError as error:
-            lines.append(f"{error}; the report lacks what they show: restore the file, or run again")
-    return lines
-
-
 def render(views: Sequence[RunView]) -> str:
     """The page as text, one section per run."""
     if not views:
