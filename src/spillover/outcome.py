@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spillover.errors import RunError
 from spillover.knowledge.prompts import Query
 from spillover.knowledge.schema import Rule
+from spillover.runs.record import Run, RunView
 from spillover.runs.stats import holm, mean_interval, permutation_test, rank_matrix, top1_matrix
 
 _Matrix = Callable[[np.ndarray], np.ndarray]
@@ -79,6 +81,25 @@ def score_table(
             for candidate, value, reason, rank in zip(query.candidates, values, why, ranks, strict=True)
         )
     return pa.Table.from_pylist(rows, schema=SCORES)
+
+
+SCORES_FILE = "scores.parquet"
+"""The table's file in a run folder."""
+
+
+def read_scores(run: Run | RunView) -> pa.Table:
+    """A run's scores. Raises RunError where they are not there, unreadable, or not of these columns."""
+    table, path = run.read_parquet(SCORES_FILE), run.path(SCORES_FILE)
+    for field in SCORES:
+        if field.name not in table.column_names:
+            if field.name == "reason":  # of version 0.1
+                continue
+            raise RunError(f"{path} is damaged: it has no column {field.name!r}")
+        if (found := table.field(field.name).type) != field.type:
+            raise RunError(f"{path} is damaged: its column {field.name!r} is of {found}, not of {field.type}")
+    if not table.num_rows:
+        raise RunError(f"{path} is damaged: it has no rows")
+    return table
 
 
 def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:

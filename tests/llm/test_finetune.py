@@ -1,13 +1,16 @@
 """Fine-tuning: learns, repeats bit by bit, resumes to the same weights, and stops with a sentence."""
 
+import errno
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
+from transformers import Trainer
 
-from spillover.errors import TrainingError
+from spillover.errors import RunError, TrainingError
 from spillover.knowledge.prompts import Example, Query
 from spillover.llm import finetune as finetune_module
 from spillover.llm import models
@@ -37,7 +40,11 @@ def test_the_seed_matters(llama_folder: Path, tmp_path: Path) -> None:
 def test_a_killed_tune_resumes_to_the_same_weights(
     llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
-    whole = tune(llama_folder, tmp_path)
+    log: list[dict[str, Any]] = []
+    keep: dict[str, Any] = {"on_log": lambda history: log.__setitem__(slice(None), history)}
+    whole = tune(llama_folder, tmp_path, **keep)
+    undisturbed = [_without_time(row) for row in log]
+    assert undisturbed[-1]["train_loss"] == fmean(row["loss"] for row in log[:-1])
     monkeypatch.setattr(finetune_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
     def kill(step: int, steps: int) -> None:
@@ -48,9 +55,42 @@ def test_a_killed_tune_resumes_to_the_same_weights(
         tune(llama_folder, tmp_path, on_step=kill)
     assert list((tmp_path / "checkpoints").glob("checkpoint-*"))
     steps: list[int] = []
-    resumed = tune(llama_folder, tmp_path, on_step=lambda step, _: steps.append(step))
+    resumed = tune(llama_folder, tmp_path, on_step=lambda step, _: steps.append(step), **keep)
     assert steps[0] == stop_at, "it goes on from the last checkpoint"
     assert same(whole, resumed)
+    assert [_without_time(row) for row in log] == undisturbed
+
+
+def _without_time(row: dict[str, Any]) -> dict[str, Any]:
+    timed = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
+    return {name: value for name, value in row.items() if name not in timed}
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line_and_leaves_no_part(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole = Trainer._save_checkpoint
+
+    def fill(trainer: Any, *rest: Any) -> None:
+        if trainer.state.global_step < 2:
+            whole(trainer, *rest)
+        else:
+            (tmp_path / "checkpoints" / "checkpoint-2").mkdir()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Trainer, "_save_checkpoint", fill)
+    message = r"cannot write .*checkpoint-2: No space left on device; make room there, or use another --out"
+    with pytest.raises(RunError, match=message):
+        tune(llama_folder, tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-1"]
+    monkeypatch.undo()
+    steps: list[int] = []
+    tune(llama_folder, tmp_path, on_step=lambda step, _: steps.append(step))
+    assert steps[0] == 2, "it goes on from the checkpoint before"
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"cannot write .*file/checkpoints: Not a directory"):
+        tune(llama_folder, tmp_path / "file")
 
 
 def test_a_half_written_checkpoint_is_passed_over(llama_folder: Path, tmp_path: Path) -> None:

@@ -91,3 +91,20 @@ def test_auto_resumes_to_the_same_weights(
     resumed = tune(llama_folder, tmp_path, AUTO, SHORT, on_step=lambda step, _: steps.append(step))
     assert steps == [last - 1, last]
     assert same(whole, resumed)
+
+
+def test_a_tune_that_had_learned_when_it_was_killed_learns_no_more(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed with a checkpoint of its very last step, as while its answers are scored."""
+    monkeypatch.setattr(finetune_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    log: list[dict[str, Any]] = []
+    keep: dict[str, Any] = {"on_log": lambda rows: log.__setitem__(slice(None), rows)}
+    whole = tune(llama_folder, tmp_path, AUTO, SHORT, **keep)
+    last = log[-1]
+    assert list((tmp_path / "checkpoints").glob(f"checkpoint-{last['step']}"))
+    steps: list[int] = []
+    resumed = tune(llama_folder, tmp_path, AUTO, SHORT, on_step=lambda step, _: steps.append(step), **keep)
+    assert steps == []
+    assert same(whole, resumed)
+    assert (log[-1]["step"], log[-1]["train_loss"]) == (last["step"], last["train_loss"])

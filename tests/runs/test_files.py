@@ -70,6 +70,63 @@ def test_missing_and_broken_files_are_run_errors(tmp_path, read):
         read(tmp_path / "binary")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("9" * 5000, "the number 999999999999 is too large"),
+        ("1e999", "the number 1e999 is too large"),
+        ("-Infinity", "the number -Infinity is too large"),
+        ("NaN", "the number NaN is too large, or none"),
+        ("[" * 100_000, "recursion"),
+        ("[" * 60 + "]" * 60, "nested more than 50 levels deep"),
+        ('{"a":' * 60 + "1" + "}" * 60, "nested more than 50 levels deep"),
+        (r'"\ud800"', "surrogates not allowed"),
+        ("\ufeff{}", "BOM"),
+    ],
+)
+def test_what_we_could_not_have_written_is_not_read(tmp_path, text, message):
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    for read in (files.read_json, files.read_jsonl):
+        with pytest.raises(RunError, match=rf"a\.json(:1)? is not valid JSON: .*{message}") as caught:
+            read(tmp_path / "a.json")
+        assert len(str(caught.value)) < 400
+
+
+def test_what_is_deep_enough_is_read(tmp_path):
+    deep = json.loads("[" * 49 + "1" + "]" * 49)
+    files.write_json(tmp_path / "a.json", deep)
+    assert files.read_json(tmp_path / "a.json") == deep
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.read_jsonl, files.read_parquet])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a pipe", "link to itself", "device"])
+def test_only_plain_files_are_read(tmp_path, read, kind):
+    """Whoever opens a pipe waits for its writer; here there is none."""
+    path = tmp_path / "a"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "link to itself":
+            path.symlink_to(path)
+        case _:
+            os.mkfifo(tmp_path / "pipe")
+            path.symlink_to("pipe")
+            path = tmp_path / "pipe" if kind == "pipe" else path
+    with pytest.raises(RunError, match=f"cannot read {path}: (it is not a plain file|Too many levels)"):
+        read(path)
+
+
+def test_a_bit_that_flips_in_a_table_is_found(tmp_path):
+    files.write_parquet(tmp_path / "a.parquet", pa.table({"x": np.random.default_rng(0).normal(size=1000)}))
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    content[4000] ^= 1
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(RunError, match=r"cannot read .*a.parquet as Parquet"):
+        files.read_parquet(tmp_path / "a.parquet")
+
+
 def test_a_broken_line_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"loss": 1}\n{"lo')
     with pytest.raises(RunError, match=r"metrics.jsonl:2 is not valid JSON"):

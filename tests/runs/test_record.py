@@ -174,6 +174,18 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path):
         ),
         ('{"format_version"', "manifest.json is not valid JSON"),
         ("[]", "it has no format_version"),
+        *(
+            (f'{{"format_version": {version}, "status": "running"}}', "not a whole number from 1")
+            for version in ("0", "-1", "true", "1.0", '"1"', "null", "[1]")
+        ),
+        ("[" * 100_000, "not valid JSON.*restore that file, or remove the folder"),
+        (
+            '{"format_version": 1, "status": "running", "seeds": 0}',
+            "seeds is 0, not a list; restore that file",
+        ),
+        ('{"format_version": 1, "status": "running", "seeds": [true]}', r"seeds\[0\] is True, not a whole"),
+        ('{"format_version": 1, "status": "running", "seconds": "1"}', "seconds is '1', not a number"),
+        ('{"format_version": 1, "status": "complete"}', "it is complete and has no results"),
         ('{"format_version": 1, "status": "asleep"}', "unknown status 'asleep'"),
     ],
 )

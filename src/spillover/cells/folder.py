@@ -16,12 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from spillover.cells.cell import Cell
-from spillover.cells.compute import compute
+from spillover.cells.compute import ANSWERS, compute
 from spillover.errors import RunError
 from spillover.knowledge.prompts import Question
 from spillover.runs import files
 from spillover.runs.progress import Progress, silent
 from spillover.runs.record import Run, read_run
+from spillover.runs.shapes import fault
 
 CELLS = "cells"
 """The folder beside run folders that holds the cells which they share."""
@@ -131,15 +132,28 @@ class CellFolder:
 
     def answers(self) -> dict[Question, Answered]:
         """What the model answered. Raises RunError where the cell is not done or its scores are damaged."""
-        table = files.read_parquet(self.path / _SCORES)
         try:
+            table = files.read_parquet(self.path / _SCORES)
+            if not table.schema.equals(ANSWERS):
+                raise RunError(f"{self.path / _SCORES} has other columns than a cell's")
             return answers_of(self.cell.questions, table)
-        except ValueError as error:
-            raise RunError(f"{self.path / _SCORES} is damaged; remove the folder, and run again") from error
+        except (RunError, ValueError) as error:
+            raise self._damaged(error) from error
 
     def history(self) -> list[dict[str, Any]]:
-        """The training log; of a cell without a tune an empty one."""
-        return files.read_jsonl(self.path / _LOG) if (self.path / _LOG).exists() else []
+        """The training log; of a cell without a tune an empty one. Raises RunError where it is damaged."""
+        if not (self.path / _LOG).exists():
+            return []
+        try:
+            rows = files.read_jsonl(self.path / _LOG)
+        except RunError as error:
+            raise self._damaged(error) from error
+        if found := fault(rows, [dict], _LOG):
+            raise self._damaged(found)
+        return rows
+
+    def _damaged(self, why: object) -> RunError:
+        return RunError(f"{why}; remove the folder {self.path}, and run again")
 
 
 def answers_of(questions: Sequence[Question], table: pa.Table) -> dict[Question, Answered]:
@@ -150,7 +164,7 @@ def answers_of(questions: Sequence[Question], table: pa.Table) -> dict[Question,
     for question in questions:
         part = slice(start, start := start + len(question.completions))
         if tuple(rows["completion"][part]) != question.completions:
-            raise ValueError(f"no answers to {question.prompt!r}")
+            raise ValueError(f"the scores have no answers to {question.prompt!r}")
         logprobs = np.array(rows["logprob"][part], dtype=float)  # null becomes NaN
         found[question] = Answered(logprobs=logprobs, reasons=tuple(rows["reason"][part]))
     return found

@@ -114,18 +114,25 @@ def _found(weights: Weights) -> Weights:
 
 def _record(ray: Any, reference: Any, folder: CellFolder, run: Run) -> SpilloverError | None:
     """The end of a cell, written down; why it failed, if it did."""
-    with run:
-        try:
-            table, log = ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            failure = error.cause if isinstance(error.cause, SpilloverError) else RunError(str(error.cause))
-        except ray.exceptions.RayError as error:
-            times = f" {_TRIES} times" if isinstance(error, ray.exceptions.WorkerCrashedError) else ""
-            failure = RunError(f"{folder.path}: its worker was lost{times}: {type(error).__name__}")
-        else:
+    try:
+        with run:
+            table, log = _fetched(ray, reference, folder)
             if log:
                 folder.log(run, log)
             folder.record(run, table)
-            return None
-        run.fail(str(failure))
-    return failure
+    except SpilloverError as error:
+        return error
+    return None
+
+
+def _fetched(ray: Any, reference: Any, folder: CellFolder) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """What a worker computed. Raises the SpilloverError that it failed with."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, SpilloverError):
+            raise error.cause from None
+        raise RunError(str(error.cause)) from error
+    except ray.exceptions.RayError as error:
+        times = f" {_TRIES} times" if isinstance(error, ray.exceptions.WorkerCrashedError) else ""
+        raise RunError(f"{folder.path}: its worker was lost{times}: {type(error).__name__}") from error

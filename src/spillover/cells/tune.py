@@ -20,7 +20,7 @@ from spillover.runs.progress import Progress, silent
 Log = Callable[[list[dict[str, Any]]], None]
 """Given a tune's whole training log so far."""
 
-_CELL, _LOG, _STEP, _MODEL = "cell.json", "log.jsonl", "step.json", "model"
+_CELL, _LOG, _STEP, _MODEL = "cell.json", "log.jsonl", "step.jsonl", "model"
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -68,8 +68,9 @@ def _tune_here(
 def _tune_in_several(
     cell: Cell, processes: int, scratch: Path, on_log: Log, progress: Progress
 ) -> tuple[Any, Any]:
-    scratch.mkdir(parents=True, exist_ok=True)
-    files.write_json(scratch / _CELL, cell.document())
+    with files.writing(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+        files.write_json(scratch / _CELL, cell.document())
     with _watched(scratch, on_log, lambda done, steps: progress(f"tune, {cell.title}", done, steps)):
         launch("spillover.cells.tune", [str(scratch)], processes)
     return models.load(cell.weights.folder, tuned=scratch / _MODEL)
@@ -83,7 +84,7 @@ def _watched(scratch: Path, on_log: Log, on_step: Callable[[int, int], None]) ->
     def look() -> None:
         while not ended.wait(_SECONDS_BETWEEN_LOOKS):
             if (scratch / _STEP).exists():
-                on_step(*files.read_json(scratch / _STEP))
+                on_step(*files.read_jsonl(scratch / _STEP)[-1])
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -99,12 +100,18 @@ def _watched(scratch: Path, on_log: Log, on_step: Callable[[int, int], None]) ->
 def main(scratch: Path) -> None:
     """What each of several processes does; the main one leaves model, log and step in the folder."""
     cell = Cell.of(files.read_json(scratch / _CELL))
+
+    def leave(name: str, rows: list[Any]) -> None:
+        if is_main():
+            with files.writing(scratch):
+                files.write_jsonl(scratch / name, rows)
+
     model, tokenizer = _tune_here(
         cell,
         cell.settings or FineTuneConfig(),
         scratch / "checkpoints",
-        lambda history: files.write_jsonl(scratch / _LOG, history) if is_main() else None,
-        lambda done, steps: files.write_json(scratch / _STEP, [done, steps]) if is_main() else None,
+        lambda history: leave(_LOG, history),
+        lambda done, steps: leave(_STEP, [[done, steps]]),
     )
     if is_main():
         models.save(model, tokenizer, scratch / _MODEL)

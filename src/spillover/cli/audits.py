@@ -195,8 +195,11 @@ def report(
         The file to write.
     """
     from spillover.report.page import write_report
+    from spillover.report.scores import without_scores
 
     print_line(str(write_report(list(runs), out)))
+    for line in without_scores(runs):
+        tell(f"note: {line}")
     return 0
 
 

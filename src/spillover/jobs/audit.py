@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -15,11 +16,11 @@ from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import locate
 from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cells.plan import carry_out
-from spillover.errors import DataError
+from spillover.errors import DataError, RunError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.shuffle import Shuffle
 from spillover.jobs.inputs import read_with_rules
-from spillover.jobs.margins import add_margins, forecast_split
+from spillover.jobs.margins import FORECAST, add_margins, forecast_split, is_forecasts
 from spillover.jobs.phases import phase_table
 from spillover.knowledge.leak import check_no_leak
 from spillover.knowledge.prompts import Query, examples, queries
@@ -28,9 +29,9 @@ from spillover.knowledge.split import Split, split
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sources import DEFAULT_MODEL
 from spillover.llm.weights import put_in_place
-from spillover.outcome import SCORES, outcome
+from spillover.outcome import SCORES, SCORES_FILE, outcome, read_scores
 from spillover.report.page import write_report
-from spillover.runs.files import hash_json, nulls_as_nan
+from spillover.runs.files import hash_json, jsonable, nulls_as_nan
 from spillover.runs.naming import new_folder
 from spillover.runs.progress import Progress, silent
 from spillover.runs.record import Run
@@ -162,15 +163,14 @@ def carry_out_audit(
         seeds=seeds,
         hashes={"data": _data_hash(plan.kb), "model": plan.weights.identity},
     ) as run:
-        if not run.complete:
-            if not run.path("forecast.json").exists():
-                run.write_json(
-                    "forecast.json", [forecast_split(parted, progress) for parted in plan.splits.values()]
-                )
+        if run.complete:
+            _refuse_without_scores(run)
+        else:
+            forecasts = _forecasts(plan, run, progress)
 
             def pool(_: CellFolder) -> None:
                 scores, log = pooled(plan, place)
-                run.write_parquet("scores.parquet", scores)
+                run.write_parquet(SCORES_FILE, scores)
                 run.write_jsonl("metrics.jsonl", log)
                 run.record_seconds()
 
@@ -182,16 +182,38 @@ def carry_out_audit(
             for error in failed.values():
                 raise error
             _keep_models(plan, run, place)
-            measured = outcome(run.read_parquet("scores.parquet"), plan.kb.rules)
-            measured = add_margins(measured, run.read_json("forecast.json"))
+            measured = outcome(read_scores(run), plan.kb.rules)
+            measured = add_margins(measured, forecasts)
             seconds = run.seconds
             about = {"run": str(folder), "seconds": seconds, "model": model, "knowledge_base": plan.kb.name}
             run.finish(about | measured | {"notes": list(plan.kb.notices)}, seconds)
-        results = run.manifest["results"]
+        results = run.results
         results = results | {part: nulls_as_nan(results[part]) for part in ("facts", "rules")}
-    if not (folder / "report.html").exists():
+    if not (folder / "report.html").is_file():
         write_report([folder], folder / "report.html")
     return results
+
+
+def _refuse_without_scores(run: Run) -> None:
+    """A run that says that it is whole, and whose numbers nobody could compute again, is not given out."""
+    try:
+        read_scores(run)
+    except RunError as error:
+        raise RunError(
+            f"{error}; the run is complete but for that: restore the file, or use another --out beside it, "
+            "for which nothing in cells/ is computed again"
+        ) from error
+
+
+def _forecasts(plan: AuditPlan, run: Run, progress: Progress) -> list[dict[str, Any]]:
+    """Each seed's forecast, made unless an earlier writer of the run left them whole."""
+    with suppress(RunError):
+        forecasts = run.read_json(FORECAST)
+        if is_forecasts(forecasts, seeds=len(plan.splits), rules=len(plan.kb.rules)):
+            return forecasts
+    forecasts = jsonable([forecast_split(parted, progress) for parted in plan.splits.values()])
+    run.write_json(FORECAST, forecasts)
+    return forecasts
 
 
 def pooled(plan: AuditPlan, place: Path) -> tuple[pa.Table, list[dict[str, Any]]]:

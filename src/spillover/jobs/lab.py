@@ -61,7 +61,7 @@ def symbolic(
             run.write_csv("table.csv", _learning_curves(history))
             seconds = run.seconds
             run.finish({"seconds": seconds, **_last_measures(history)}, seconds)
-        return {"run": str(out), **run.manifest["results"]}
+        return {"run": str(out), **run.results}
 
 
 def _plan(

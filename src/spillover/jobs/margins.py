@@ -9,6 +9,10 @@ from spillover.errors import DataError, MarginError
 from spillover.jobs.forecast import forecast
 from spillover.knowledge.split import Split
 from spillover.runs.progress import Progress
+from spillover.runs.shapes import fault
+
+FORECAST = "forecast.json"
+"""The file of a run folder with a forecast for each seed."""
 
 _SECONDS = 60.0  # for a forecast that only stands beside something else
 
@@ -19,6 +23,16 @@ def forecast_split(split: Split, progress: Progress) -> dict[str, Any]:
         return forecast(split, time_limit=_SECONDS, progress=progress)
     except (DataError, MarginError) as error:
         return {"rules": [{"margin": {"mean": nan}} for _ in split.kb.rules], "notes": [str(error)]}
+
+
+def is_forecasts(value: Any, *, seeds: int, rules: int) -> bool:
+    """Whether a JSON document holds such forecasts, a margin (or null) for each seed and rule."""
+    margin = {"margin": {"mean": (float, int, type(None))}}
+    return (
+        fault(value, [{"rules": [margin]}]) is None
+        and len(value) == seeds
+        and all(len(forecast["rules"]) == rules for forecast in value)
+    )
 
 
 def add_margins(measured: Mapping[str, Any], forecasts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

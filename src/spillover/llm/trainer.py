@@ -5,6 +5,9 @@ Legend of shapes: B batch, T tokens, K answer tokens, V vocabulary.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -12,12 +15,13 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 
-from spillover.errors import TrainingError
+from spillover.errors import RunError, TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.knowledge.prompts import Example
 from spillover.llm.encode import Unscorable, encode_pairs, end_token, left_padded
 from spillover.llm.processes import world
 from spillover.llm.sharding import mean_over_processes, of_all_rows, share
+from spillover.llm.weights import saving
 
 IGNORED = -100
 """Label of a position that carries no loss."""
@@ -117,9 +121,23 @@ class AnswerTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
-        """Log the step with its relations' losses."""
-        row: Any = logs | {"losses": self.losses} if "loss" in logs else logs
+        """Log the step with its relations' losses, and last of all the mean loss of all steps."""
+        row: Any = logs
+        if "loss" in logs:
+            row = logs | {"losses": self.losses}
+        elif "train_loss" in logs:  # transformers' own leaves out the steps before a resume
+            steps = [step["loss"] for step in self.state.log_history if "loss" in step]
+            row = logs | {"train_loss": fmean(steps)}
         super().log(row, start_time)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        folder = Path(self.args.output_dir or "", f"checkpoint-{self.state.global_step}")
+        try:
+            with saving(folder):
+                super()._save_checkpoint(*args, **kwargs)
+        except RunError:
+            rmtree(folder, ignore_errors=True)  # a part of it would only take room from the next one
+            raise
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches in the order of the sampler; every process meets each one whole."""

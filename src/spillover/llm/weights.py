@@ -1,5 +1,6 @@
 """The files of a model folder: which of them are the model, whether they are whole, and their identity."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from spillover.errors import ModelError
 from spillover.knowledge.faults import show
 from spillover.llm.border import border
-from spillover.runs.files import hash_file
+from spillover.runs.files import cannot_write, hash_file
 
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _ADAPTER_CONFIG, _ADAPTER = "adapter_config.json", "adapter_model.safetensors"
@@ -195,15 +198,35 @@ def refuse_misfit(model: Any, loading: Mapping[str, Any], source: Path) -> None:
 
 
 @contextmanager
-def put_in_place(folder: Path) -> Iterator[Path]:
-    """A scratch folder that takes its place at `folder` when the block ends, and is gone if it fails."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def put_in_place(folder: Path, elsewhere: str = "use another --out") -> Iterator[Path]:
+    """A scratch folder that takes its place at `folder` when the block ends, and is gone if it fails.
+
+    What cannot be written is a RunError, which says what else would do.
+    """
+    with saving(folder, elsewhere):
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield scratch
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def saving(folder: Path, elsewhere: str = "use another --out") -> Iterator[None]:
+    """A block in which libraries write to the folder: what they fail with on a full disk is a RunError."""
     try:
-        yield scratch
-        shutil.rmtree(folder, ignore_errors=True)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        yield
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(folder, error, elsewhere) from error
+    except Exception as error:
+        if type(error) is Exception:  # so tokenizers tells of a disk
+            raise cannot_write(folder, error, elsewhere) from error
+        if "inline_container" in str(error):  # so torch does, and never says why
+            unwritten = OSError(errno.EIO, "torch could not write all of it")
+            raise cannot_write(folder, unwritten, elsewhere) from error
+        raise
 
 
 def _no_weights(folder: Path) -> ModelError:

@@ -18,11 +18,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from spillover.errors import RunError
+from spillover.outcome import read_scores
 from spillover.report import charts, forecast, verdict
 from spillover.report.scores import Row, Scores
 from spillover.report.tables import mapping
 from spillover.runs import files
 from spillover.runs.record import RunView, read_run
+from spillover.runs.shapes import fault
+from spillover.runs.views import checked
 
 # On a narrow screen each chart is drawn as its `usermeta.narrow` says. A box that scrolls is marked, and the
 # keyboard reaches it.
@@ -72,6 +75,7 @@ _FILTERS = (
 )
 _CALL = ("model", "seeds", "shuffle", "keep_model")  # an audit's own arguments, less its data
 _SETTINGS = ("epochs", "learning_rate", "batch_size", "lora", "processes")  # those that the command line has
+_LOSS = {"loss": (float, int), "step": (float, int), "seed?": int}
 _STATUSES = {
     "running": "This run is still being written; what follows is what it has so far.",
     "incomplete": "This run is incomplete: its writer stopped before the end. "
@@ -102,6 +106,7 @@ def render(views: Sequence[RunView]) -> str:
         command = view.manifest.get("command", "audit")
         if command != "audit":
             raise RunError(f"{view.folder} is a run of `spillover {command}`; a report takes audits alone")
+        checked(view.folder, view.manifest)
     environment = templates("spillover.report")
     environment.filters.update({function.__name__: function for function in _FILTERS})
     environment.filters["chart"] = chart_json
@@ -134,15 +139,13 @@ def section(view: RunView, number: int) -> dict[str, Any]:
     """What the page says about one run; a part that is missing is None, or a sentence in `gaps`."""
     results, gaps = view.results, {"scores": "", "metrics": ""}
     try:
-        scores = Scores(view.read_parquet("scores.parquet"))
-    except RunError:
+        scores = Scores(read_scores(view))
+    except RunError as error:
         scores, gaps["scores"] = None, "The scores (scores.parquet) are missing or unreadable."
-    try:
-        metrics = [row for row in view.read_jsonl("metrics.jsonl") if isinstance(row, dict)]
-    except RunError:
-        metrics = []
-    if not any(isinstance(row.get("loss"), int | float) for row in metrics):
-        metrics, gaps["metrics"] = [], "No training log (metrics.jsonl): the curve cannot be drawn."
+        gaps["scores"] += f" {error}." if view.status == "complete" else ""
+    metrics = _losses(view)
+    if not metrics:
+        gaps["metrics"] = "No training log (metrics.jsonl): the curve cannot be drawn."
     judged = zip(results["rules"], verdict.verdicts(results), strict=True) if results else ()
     rules = [_rule(rule, found, index, scores) for index, (rule, found) in enumerate(judged)]
     return {
@@ -162,6 +165,15 @@ def section(view: RunView, number: int) -> dict[str, Any]:
         "settings": _settings(view.manifest),
         "command": command_line(view.manifest),
     }
+
+
+def _losses(view: RunView) -> list[dict[str, Any]]:
+    """The training log's rows with a loss; none where the log is missing, or not one of ours."""
+    try:
+        rows = [row for row in view.read_jsonl("metrics.jsonl") if isinstance(row, dict)]
+    except RunError:
+        return []
+    return [row for row in rows if fault(row, _LOSS) is None]
 
 
 def _forecast(view: RunView) -> dict[str, Any] | None:

@@ -1,9 +1,15 @@
 """Questions asked of `scores.parquet`, answered as plain rows that charts and sentences are made of."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+
+from spillover.errors import RunError
+from spillover.outcome import read_scores
+from spillover.runs.record import read_run
 
 Row = dict[str, Any]
 
@@ -93,6 +99,18 @@ WHERE $right IS NULL OR answered."right" = $right
 QUALIFY row_number() OVER (PARTITION BY answered.subject ORDER BY gain DESC NULLS LAST, answered.seed) = 1
 ORDER BY gain DESC NULLS LAST, answered.subject LIMIT $limit
 """  # noqa: S608
+
+
+def without_scores(run_folders: Iterable[str | Path]) -> list[str]:
+    """A line for each complete run of these whose scores are gone or damaged; its report lacks their part."""
+    lines: list[str] = []
+    for view in map(read_run, run_folders):
+        try:
+            if view.status == "complete":
+                read_scores(view)
+        except RunError as error:
+            lines.append(f"{error}; the report lacks what they show: restore the file, or run again")
+    return lines
 
 
 class Scores:

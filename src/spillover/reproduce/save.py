@@ -19,7 +19,7 @@ from spillover.report.charts import Chart
 from spillover.report.page import chart_json, drawing_script, policy_of, templates
 from spillover.reproduce.figure import Figure, Findings, train_all
 from spillover.runs import environment
-from spillover.runs.files import jsonable
+from spillover.runs.files import jsonable, writing
 from spillover.runs.progress import Progress, silent
 from spillover.runs.record import Run
 from spillover.runs.views import RESULT_0_1
@@ -69,21 +69,22 @@ def reproduce(
             states = run.path(_STATES)
             if fresh:
                 shutil.rmtree(states, ignore_errors=True)
-            states.mkdir(exist_ok=True)
-            run.path(RESULT_0_1).unlink(missing_ok=True)  # it would tell of other settings
+            with writing(states):
+                states.mkdir(exist_ok=True)
+                run.path(RESULT_0_1).unlink(missing_ok=True)  # it would tell of other settings
             histories = train_all(experiments, stage=figure.name, states=states, progress=progress)
             findings = figure.findings(settings, histories)
             results = results_of(figure.name, figure.claim, settings, range(settings.seeds), findings)
             write_findings(run, findings, results)
             seconds = run.seconds
             run.finish(results | {"seconds": seconds}, seconds)
-            shutil.rmtree(states)
-    return {"run": str(folder), **run.manifest["results"], **made_with(run)}
+            shutil.rmtree(states, ignore_errors=True)
+    return {"run": str(folder), **run.results, **made_with(run)}
 
 
 def made_with(run: Run) -> dict[str, Any]:
     """The versions that a run was made with."""
-    return {entry: run.manifest[entry] for entry in environment.ENTRIES}
+    return {entry: run.manifest.get(entry) for entry in environment.ENTRIES}
 
 
 def results_of(

@@ -9,6 +9,7 @@ import math
 import os
 import reprlib
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,27 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".spillover-*.tmp"
 """Glob of the half-written files that a killed writer leaves behind."""
+
+DEEPEST, LARGEST = 50, 1e300
+"""Levels of a JSON document that is read (ours have ten), and its numbers, so that none becomes infinite."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A block that writes to `path`: an OSError in it, as on a full disk, is a RunError of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: Exception, elsewhere: str = "use another --out") -> RunError:
+    """The complaint about a file or folder that cannot be written, and what else would do."""
+    why = error.args[0][0][2] if isinstance(error, shutil.Error) else getattr(error, "strerror", None)
+    return RunError(
+        f"cannot write {path}: {why or _first_line(error)}; make room there, or {elsewhere}; "
+        "what is finished is kept"
+    )
 
 
 def usable(path: str | Path) -> Path:
@@ -172,7 +194,7 @@ def write_parquet(path: Path, table: "pa.Table") -> None:
     from pyarrow import parquet
 
     with atomic(path) as file:
-        parquet.write_table(table, file)
+        parquet.write_table(table, file, write_page_checksum=True)
 
 
 def read_json(path: Path) -> Any:
@@ -191,9 +213,13 @@ def read_parquet(path: Path) -> "pa.Table":
     import pyarrow as pa
     from pyarrow import parquet
 
+    _refuse_missing(path)
     try:
-        with parquet.ParquetFile(path) as file:  # read_table would make a column of a folder named lr=1e-4
-            return file.read()
+        # read_table would make a column of a folder named lr=1e-4
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+            table.validate(full=True)
+            return table
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"cannot read {path} as Parquet: {_first_line(error)}") from error
 
@@ -213,19 +239,54 @@ def hash_file(path: str | Path) -> str:
 
 
 def _read(path: Path) -> str:
+    _refuse_missing(path)
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is not there") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {path}: {_first_line(error)}") from error
 
 
-def _parse(text: str, where: str) -> Any:
+def _refuse_missing(path: Path) -> None:
+    """RunError for what is not there, and for what is no plain file: a pipe would keep its reader waiting."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RunError(f"{where} is not valid JSON: {error}") from error
+        kind = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is not there") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(kind):
+        raise RunError(f"cannot read {path}: it is not a plain file")
+
+
+def _parse(text: str, where: str) -> Any:
+    """The document, if it is one that we could have written: of finite numbers, of text, and not too deep."""
+    try:
+        value = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is a ValueError
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{where} is not valid JSON: {_first_line(error)}") from error
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [item for part in level for item in _parts(part)]
+        if not level:
+            return value
+    raise RunError(f"{where} is not valid JSON: it is nested more than {DEEPEST} levels deep")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _finite(number: str) -> float:
+    if not abs(value := float(number)) < LARGEST:
+        raise ValueError(f"the number {number[:12]} is too large, or none")
+    return value
+
+
+def _integer(number: str) -> int:
+    _finite(number)  # so it can be a float, too
+    return int(number)
 
 
 def _first_line(error: Exception) -> str:

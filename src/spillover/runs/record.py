@@ -5,7 +5,8 @@ whole run. How a folder is read is in `views.py`.
 """
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -20,8 +21,11 @@ from spillover.runs.lock import foreign, lock
 from spillover.runs.views import (
     FORMAT_VERSION,
     MANIFEST,
+    RESULTS_HASH,
     Folder,
     RunView,
+    checked,
+    has_manifest,
     holds_run,
     list_runs,
     read_manifest,
@@ -48,8 +52,9 @@ _IDENTITY = {
 class Run(Folder):
     """A run folder open for writing; make one with `Run.start` and use it in a `with` block.
 
-    Leaving the block releases the lock. A SpilloverError inside it marks the run as failed; anything else, a
-    kill too, leaves it incomplete, to be resumed. A KeyboardInterrupt gets a note that says how.
+    What cannot be written is a RunError. Leaving the block releases the lock. A SpilloverError inside it
+    marks the run as failed; anything else, a kill too, leaves it incomplete, to be resumed. A
+    KeyboardInterrupt gets a note that says how.
     """
 
     def __init__(
@@ -106,6 +111,11 @@ class Run(Folder):
         return self.manifest["status"] == "complete"
 
     @property
+    def results(self) -> dict[str, Any]:
+        """The results of a complete run. Raises RunError where they are not as its command writes them."""
+        return checked(self.folder, self.manifest)["results"]
+
+    @property
     def seconds(self) -> float:
         """Seconds that this writer and the earlier ones had the run open, up to now."""
         return self._before + monotonic() - self._opened
@@ -120,31 +130,38 @@ class Run(Folder):
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one JSON document atomically; NaN becomes null."""
-        files.write_json(self._target(name), value)
+        with self._writing(name) as path:
+            files.write_json(path, value)
 
     def write_text(self, name: str, text: str) -> None:
         """Write UTF-8 text atomically."""
-        files.write_text(self._target(name), text)
+        with self._writing(name) as path:
+            files.write_text(path, text)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write bytes atomically."""
-        files.write_bytes(self._target(name), content)
+        with self._writing(name) as path:
+            files.write_bytes(path, content)
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows of the same names as CSV atomically; an empty cell where undefined."""
-        files.write_csv(self._target(name), rows)
+        with self._writing(name) as path:
+            files.write_csv(path, rows)
 
     def write_jsonl(self, name: str, rows: Iterable[Any]) -> None:
         """Write one JSON document a line atomically; NaN becomes null."""
-        files.write_jsonl(self._target(name), rows)
+        with self._writing(name) as path:
+            files.write_jsonl(path, rows)
 
     def write_parquet(self, name: str, table: "pa.Table") -> None:
         """Write a Parquet table atomically."""
-        files.write_parquet(self._target(name), table)
+        with self._writing(name) as path:
+            files.write_parquet(path, table)
 
     def finish(self, results: Mapping[str, Any], seconds: float) -> None:
         """Complete the manifest with the results and the seconds they took in all: a run's last write."""
-        self._update(status="complete", finished=_now(), seconds=seconds, results=results)
+        entries = {"results": results, RESULTS_HASH: hash_json(results)}
+        self._update(status="complete", finished=_now(), seconds=seconds, **entries)
 
     def fail(self, reason: str) -> None:
         """Mark the run as failed; it can be resumed."""
@@ -160,33 +177,38 @@ class Run(Folder):
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if isinstance(error, SpilloverError) and not self.complete:
-                self.fail(str(error))
+                with suppress(RunError):  # on a full disk: the first error is the one to tell
+                    self.fail(str(error))
             elif isinstance(error, KeyboardInterrupt) and not self.complete:
                 # of runs inside each other the outermost is the one to start again, and it leaves last
                 error.__notes__ = [self._hint]
-                self.record_seconds()
+                with suppress(RunError):
+                    self.record_seconds()
         finally:
             self.close()
 
     def _update(self, **entries: Any) -> None:
         manifest = self.manifest | jsonable(entries)
-        files.write_json(self._target(MANIFEST), manifest)
+        with self._writing(MANIFEST) as path:
+            files.write_json(path, manifest)
         self.manifest = manifest
 
-    def _target(self, name: str) -> Path:
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
         if self.complete:
             raise RunError(f"{self.folder} is complete and is not written again; use another --out")
         if not self._lock.is_locked:
             raise RunError(f"{self.folder} was closed; start the run again to go on writing")
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        with files.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield path
 
 
 def _refuse_foreign(folder: Path, known: Collection[str]) -> None:
     """Touch nothing in a folder that holds other files than the known ones but no manifest."""
     others = foreign(folder, known)
-    if others and not (folder / MANIFEST).exists():
+    if others and not has_manifest(folder):
         raise RunError(
             f"{folder} is not a run: it holds {others[0]!r} and no {MANIFEST}; "
             "give --out a new or empty folder"
@@ -212,9 +234,10 @@ def _open_manifest(
         manifest = {"format_version": FORMAT_VERSION, "status": "running"} | wanted
         manifest |= {"passed": passed, **environment.describe(), "started": _now()}
         resumed = False
-    for leftover in folder.glob(files.TEMPORARY):
-        leftover.unlink(missing_ok=True)
-    files.write_json(folder / MANIFEST, manifest)
+    with files.writing(folder / MANIFEST):
+        for leftover in folder.glob(files.TEMPORARY):
+            leftover.unlink(missing_ok=True)
+        files.write_json(folder / MANIFEST, manifest)
     return manifest, resumed
 
 

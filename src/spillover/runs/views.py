@@ -4,6 +4,7 @@ A writer that died leaves "running" without a lock: readers call that "incomplet
 reproduction in `result.json` alone, written last: that is read as the manifest of a complete run.
 """
 
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 from spillover.errors import RunError
 from spillover.runs import environment, files
 from spillover.runs.lock import LOCK
+from spillover.runs.shapes import MANIFEST_SHAPE, SHAPES, fault
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +24,11 @@ FORMAT_VERSION = 1
 
 MANIFEST = "manifest.json"
 """The file that makes a folder a run."""
+
+RESULTS_HASH = "results_hash"
+"""The manifest's entry with the hash of its results, by which a number that has changed since is told."""
+
+_MEND = "restore that file, or remove the folder and run again"
 
 RESULT_0_1 = "result.json"
 """What version 0.1 wrote in place of a manifest, last of all, into the folder of a reproduction."""
@@ -111,33 +118,69 @@ def list_runs(root: str | Path) -> list[RunView]:
 
 def holds_run(folder: Path) -> bool:
     """Whether the folder has a manifest, or what version 0.1 wrote in place of one."""
-    return (folder / MANIFEST).exists() or _reproduction_of_0_1(folder) is not None
+    return has_manifest(folder) or _reproduction_of_0_1(folder) is not None
+
+
+def has_manifest(folder: Path) -> bool:
+    """Whether anything stands in a manifest's place, be it a link to nowhere."""
+    try:
+        (folder / MANIFEST).lstat()
+    except OSError:
+        return False
+    return True
+
+
+def checked(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run, if all that is shown of it is as its command writes it; else a RunError."""
+    command = manifest.get("command", "audit")  # what version 0.1 knew before it had others
+    if command not in SHAPES:
+        raise _damaged(folder, f"its command is {command!r}, and spillover has none of that name")
+    if found := fault(manifest, SHAPES[command]):
+        raise _damaged(folder, found)
+    if RESULTS_HASH in manifest and files.hash_json(manifest.get("results")) != manifest[RESULTS_HASH]:
+        raise _damaged(folder, "its results are not those that were written")
+    return manifest
+
+
+def _damaged(folder: Path, what: str) -> RunError:
+    return RunError(f"{folder / MANIFEST} is damaged: {what}; {_MEND}")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run; `RunError` where there is none that this version can read."""
     path = folder / MANIFEST
-    if not path.is_file():
+    if not has_manifest(folder):
         manifest = _reproduction_of_0_1(folder)
         if manifest is None:
             raise RunError(f"{folder} is not a run: it has no {MANIFEST}")
         return manifest
-    manifest = files.read_json(path)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
-        raise RunError(f"{path} is not a run's manifest: it has no format_version")
-    if manifest["format_version"] > FORMAT_VERSION:
+    try:
+        manifest = files.read_json(path)
+    except RunError as error:
+        raise RunError(f"{error}; {_MEND}") from error
+    if not isinstance(manifest, dict) or "format_version" not in manifest:
+        raise RunError(f"{path} is not a run's manifest: it has no format_version; {_MEND}")
+    version, status = manifest["format_version"], manifest.get("status")
+    if type(version) is not int or version < 1:
+        raise _damaged(folder, f"format_version is {reprlib.repr(version)}, not a whole number from 1")
+    if version > FORMAT_VERSION:
         raise RunError(
-            f"{path} has format {manifest['format_version']}, this spillover reads up to {FORMAT_VERSION}; "
-            "upgrade spillover"
+            f"{path} has format {version}, this spillover reads up to {FORMAT_VERSION}; upgrade spillover"
         )
-    if manifest.get("status") not in ("running", "failed", "complete"):
-        raise RunError(f"{path} has the unknown status {manifest.get('status')!r}")
+    if status not in ("running", "failed", "complete"):
+        raise RunError(f"{path} has the unknown status {reprlib.repr(status)}; {_MEND}")
+    if found := fault(manifest, MANIFEST_SHAPE):
+        raise _damaged(folder, found)
+    if status == "complete" and manifest.get("results") is None:
+        raise _damaged(folder, "it is complete and has no results")
     return manifest
 
 
 def _view(folder: Path) -> RunView:
     try:
-        return read_run(folder)
+        view = read_run(folder)
+        checked(folder, view.manifest)
+        return view
     except RunError as error:
         return RunView(folder=folder, manifest={}, status="broken", reason=str(error))
 

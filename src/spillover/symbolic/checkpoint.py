@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spillover.errors import LabError
-from spillover.runs.files import atomic, jsonable
+from spillover.runs.files import atomic, jsonable, writing
 from spillover.symbolic.experiment import Experiment
 
 _FORMAT = 1
@@ -33,12 +33,12 @@ class Checkpoint:
         self.experiment = json.dumps(jsonable(experiment), sort_keys=True)
 
     def write(self, step: int, state: dict[str, Tensor], records: Records) -> None:
-        """Replace the file by the state after `step` updates."""
+        """Replace the file by the state after `step` updates. Raises `RunError` where that cannot be."""
         tensors = {f"state/{name}": tensor.cpu() for name, tensor in state.items()}
         tensors |= {f"records/{name}": torch.from_numpy(np.stack(values)) for name, values in records.items()}
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         header = {"format": str(_FORMAT), "experiment": self.experiment, "step": str(step)}
-        with atomic(self.path) as file:
+        with writing(self.path), atomic(self.path) as file:
             file.write(save(tensors, header))
 
     def read(self, state: dict[str, Tensor], records: Records) -> int:
@@ -48,6 +48,8 @@ class Checkpoint:
         """
         if not self.path.exists():
             return 0
+        if not self.path.is_file():  # a pipe would keep its reader waiting
+            raise LabError(f"{self.path} is no plain file; remove it, or use another folder")
         try:
             with safe_open(self.path, framework="pt") as file:
                 header = file.metadata() or {}
@@ -56,13 +58,17 @@ class Checkpoint:
             raise LabError(f"{self.path} is not the state of a training: {error}") from error
         if header.get("format") != str(_FORMAT):
             raise LabError(f"{self.path} is not the state of a training that this version can go on from")
-        if header["experiment"] != self.experiment:
+        if header.get("experiment") != self.experiment:
             raise LabError(
                 f"{self.path} is the state of another experiment; take another file or remove this one"
             )
-        for name, tensor in state.items():
-            tensor.copy_(tensors[f"state/{name}"])
+        try:
+            for name, tensor in state.items():
+                tensor.copy_(tensors[f"state/{name}"])
+            step = int(header["step"])
+        except (LookupError, RuntimeError, ValueError) as error:
+            raise LabError(f"{self.path} is damaged; remove it to train from the start") from error
         for name, tensor in tensors.items():
             if name.startswith("records/"):
                 records[name.removeprefix("records/")] = list(tensor.numpy())
-        return int(header["step"])
+        return step
