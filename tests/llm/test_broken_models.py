@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.broken_models import broken, good, scores, try_all, try_case
-from spillover.errors import DataError, ModelError, SpilloverError
+from spillover.errors import DataError, ModelError, RunError, SpilloverError
 from spillover.llm import configuration, models, sources, weights
 from spillover.llm.border import border
 from spillover.llm.finetune import finetune
@@ -208,7 +208,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_cache_that_cannot_be_written(scratch: Path, cache: Path) -> None:
     cache.write_text("no folder")
     with pytest.raises(
-        ModelError, match=r"cannot write to the cache .*; make room there, or set SPILLOVER_C"
+        RunError, match=r"cannot write .*; make room there, or set SPILLOVER_CACHE to a folder elsewhere"
     ):
         sources.locate(str(scratch / "model.gguf"))
 

@@ -137,8 +137,10 @@ class CellFolder:
             if not table.schema.equals(ANSWERS):
                 raise RunError(f"{self.path / _SCORES} has other columns than a cell's")
             return answers_of(self.cell.questions, table)
-        except (RunError, ValueError) as error:
+        except RunError as error:
             raise self._damaged(error) from error
+        except ValueError as error:
+            raise self._damaged(f"{self.path / _SCORES} is damaged: {error}") from error
 
     def history(self) -> list[dict[str, Any]]:
         """The training log; of a cell without a tune an empty one. Raises RunError where it is damaged."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from spillover.cli.streams import spelled, visible, visible_json
+from spillover.cli.streams import UTF_8, spelled, visible, visible_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -23,7 +23,7 @@ def print_json(document: Any) -> None:
     document = jsonable(document)
     text = visible_json(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
     try:
-        text.encode(sys.stdout.encoding)
+        text.encode(sys.stdout.encoding or UTF_8)
     except UnicodeEncodeError:
         text = visible_json(json.dumps(document, indent=2, allow_nan=False))
     print(text, flush=True)

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from spillover.errors import OutputError
 
+UTF_8 = "utf-8"
+"""What a stream has that names no encoding."""
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -59,7 +62,7 @@ def visible_json(text: str) -> str:
 
 def spelled(text: str) -> str:
     """The text in what the encoding of stdout has: `->` for an arrow, `\\xe9` for what it lacks."""
-    encoding = sys.stdout.encoding
+    encoding = sys.stdout.encoding or UTF_8
     return text.encode(encoding, _ERRORS).decode(encoding)
 
 
@@ -99,7 +102,7 @@ def _text(stream: TextIO | None, descriptor: int, kind: type["_Output | _Message
     if isinstance(stream, io.TextIOWrapper):
         raw, encoding = getattr(stream.buffer, "raw", stream.buffer), stream.encoding
     elif stream is None:
-        raw, encoding = io.FileIO(descriptor, "w", closefd=False), "utf-8"
+        raw, encoding = io.FileIO(descriptor, "w", closefd=False), UTF_8
     else:
         return stream
     line_buffering = kind is _Messages or raw.isatty()
