@@ -44,6 +44,8 @@ class Verb:
 
     words: Sequence[str]
     """Of the command line, in a place of its own."""
+    program: Sequence[str] = (sys.executable, "-m", "spillover")
+    """What is called with them."""
     begun: Callable[[Path], bool]
     """Whether its work in a place is under way: from then on the kills come."""
     end: Callable[[Path], Any]
@@ -58,7 +60,7 @@ class Verb:
         (place.parent / "t").mkdir(exist_ok=True)
         with (place / "stdout").open("wb") as out, (place / "stderr").open("ab") as err:
             return psutil.Popen(
-                [sys.executable, "-m", "spillover", *self.words],
+                [*self.program, *self.words],
                 cwd=place,
                 env={
                     **os.environ,
@@ -187,15 +189,19 @@ def _wait_until_begun(verb: Verb, place: Path, running: psutil.Popen) -> float:
 def _ended(verb: Verb, place: Path, kills: int, seconds: float, rng: random.Random, tally: Tally) -> bool:
     """Start the verb and kill it, unless there were enough kills; whether it came to its end, or cannot."""
     running = verb.start(place)
+    sign = rng.choice(_SIGNALS)
     if tally.kills >= kills:
         late = still_runs_after(_PATIENCE, running)
     elif rng.random() < _SHARE_EARLY:
+        sign = (
+            signal.SIGKILL
+        )  # what an interpreter that is half started makes of another one is its own affair
         late = still_runs_after(rng.uniform(0, 2), running)
     else:
         _wait_until_begun(verb, place, running)
         late = still_runs_after(rng.uniform(0, 1.1 * seconds), running)
     if late and tally.kills < kills:
-        running.send_signal(rng.choice(_SIGNALS))
+        running.send_signal(sign)
         tally.kills += 1
         late = still_runs_after(_PATIENCE, running)
     if late:
