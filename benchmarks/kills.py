@@ -137,7 +137,7 @@ def campaign(
     case = Case(spec=_write_spec(folder, seeds, rates), scratch=scratch, on=on, workers=workers)
     (folder / "undisturbed").mkdir()
     document = sweep(case.spec, out=folder / "undisturbed" / "sweep")
-    undisturbed = End(audits=jsonable(document["audits"]), scores=_scores(folder / "undisturbed"))
+    undisturbed = End(audits=jsonable(document["audits"]), scores=scores_in(folder / "undisturbed"))
     say(f"undisturbed: {len(_finished(folder / 'undisturbed'))} cells")
     started: set[psutil.Process] = set()
     rng, tally = random.Random(seed), Tally()  # noqa: S311 - moments, not secrets
@@ -179,9 +179,9 @@ def _disturb(
         since = time.time_ns()
         started.add(running)
         if rng.random() > _SHARE_EARLY:
-            while not _is_under_way(place, since) and _still_runs_after(_LOOK, running):
+            while not _is_under_way(place, since) and still_runs_after(_LOOK, running):
                 started |= set(_descendants(running))
-        while tally.kills < kills and _still_runs_after(rng.uniform(0, 2 * pace), running):
+        while tally.kills < kills and still_runs_after(rng.uniform(0, 2 * pace), running):
             started |= set(_descendants(running))
             if rng.random() < _SHARE_OF_SWEEP or case.workers == 1:
                 running.kill()
@@ -192,7 +192,7 @@ def _disturb(
                 tally.of_workers += 1
             tally.differences += changed(finished, _finished(place))
             finished = _finished(place)
-        if _still_runs_after(_PATIENCE, running):
+        if still_runs_after(_PATIENCE, running):
             _kill(running)
             tally.differences.append(f"{place}: the sweep did not end")
             return
@@ -201,7 +201,7 @@ def _disturb(
             return
         if running.returncode != -signal.SIGKILL and not _has_lost_its_workers(place):
             tally.differences.append(
-                f"{place}: the sweep ended with {running.returncode}: {_text(place / 'stderr')}"
+                f"{place}: the sweep ended with {running.returncode}: {text_of(place / 'stderr')}"
             )
 
 
@@ -209,7 +209,8 @@ def _is_under_way(place: Path, since: int) -> bool:
     return any(path.stat().st_mtime_ns > since for path in _manifests(place))
 
 
-def _still_runs_after(seconds: float, running: psutil.Popen) -> bool:
+def still_runs_after(seconds: float, running: psutil.Popen) -> bool:
+    """Whether it goes on for so many seconds; returns as soon as it ends."""
     try:
         running.wait(seconds)
     except psutil.TimeoutExpired:
@@ -220,7 +221,7 @@ def _still_runs_after(seconds: float, running: psutil.Popen) -> bool:
 def _has_lost_its_workers(place: Path) -> bool:
     """Whether cells failed, and all for the reason that their workers were killed too often."""
     try:
-        audits = json.loads(_text(place / "stdout"))["audits"]
+        audits = json.loads(text_of(place / "stdout"))["audits"]
     except ValueError:
         return False
     reasons = [audit["failed"] for audit in audits if "failed" in audit]
@@ -244,10 +245,11 @@ def changed(before: Finished, now: Finished) -> list[str]:
 
 
 def _end(place: Path) -> End:
-    return End(audits=json.loads(_text(place / "stdout"))["audits"], scores=_scores(place))
+    return End(audits=json.loads(text_of(place / "stdout"))["audits"], scores=scores_in(place))
 
 
-def _scores(place: Path) -> dict[str, bytes]:
+def scores_in(place: Path) -> dict[str, bytes]:
+    """Each scores.parquet of a place, by its path there."""
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("scores.parquet")}
 
 
@@ -281,7 +283,8 @@ def _orphans(started: set[psutil.Process]) -> list[str]:
     return [f"process {process.pid} outlived its sweep" for process in left]
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file says, without the white space around it."""
     return path.read_text(encoding="utf-8").strip()
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from spillover.knowledge import yaml_text
 from tests.knowledge.tables import SHEET, write
 
 SHEET_FAULTS = {
@@ -142,6 +143,28 @@ def test_hostile_yaml_is_refused_quickly(tmp_path, complaint):
     assert complaint(path) == "bad.yaml: nested too deep; a knowledge base needs four levels"
     layers = [f"l{i}: &l{i} [" + ", ".join([f"*l{i - 1}"] * 9) + "]" for i in range(1, 30)]
     path.write_text("l0: &l0 lol\n" + "\n".join(layers))
-    assert complaint(path).startswith("bad.yaml:1: unknown key 'l0'")
+    assert complaint(path).startswith(
+        "bad.yaml: a knowledge base has more than 200,000 entries of YAML, alias"
+    )
     path.write_text("relations: !!python/object/apply:os.getcwd []\n")
     assert complaint(path).startswith("bad.yaml:1: relations must be a mapping")
+
+
+def test_a_yaml_that_is_too_large_is_refused_before_it_fills_the_memory(tmp_path, complaint):
+    path = tmp_path / "bad.yaml"
+    relation = "  r0: &r {prompt: '{subject} r', candidates: [" + "a, " * 1_000 + "]}\n"
+    shared = "".join(f"  r{number}: *r\n" for number in range(1, 1_000))
+    path.write_text(f"triples: people.csv\nrelations:\n{relation}{shared}")
+    allowed = "bad.yaml: a knowledge base has more than 200,000 entries of YAML, aliases counted as"
+    assert complaint(path).startswith(allowed)
+    path.write_text("#" * (1 << 22) + "\nname: a\n")
+    assert complaint(path).startswith(
+        "bad.yaml: a knowledge base has 4,194,313 characters of YAML, allowed are"
+    )
+
+
+def test_no_more_entries_are_made_than_are_allowed(tmp_path, complaint, monkeypatch):
+    monkeypatch.setattr(yaml_text, "_MOST", 50)
+    path = tmp_path / "bad.yaml"
+    path.write_text("relations: [" + "a, " * 100 + "[")  # what is not closed is not read to its end
+    assert complaint(path).startswith("bad.yaml: a knowledge base has more than 50 entries")

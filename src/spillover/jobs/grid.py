@@ -1,6 +1,7 @@
 """A spec -> the grid that it spans: every combination of what it lists."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import DataError
 from spillover.knowledge.faults import read_text, show, suggest
+from spillover.knowledge.yaml_text import read_yaml
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sources import DEFAULT_MODEL
 
@@ -50,10 +52,14 @@ def read_grid(spec: Path) -> Grid:
 
     Raises DataError for what is no grid, and TrainingError for settings out of range.
     """
+    text = read_text(spec)
+    read_yaml(text, spec, "a sweep")  # it knows the line of what is no YAML, too large, or there twice
     try:
-        entries = yaml.safe_load(read_text(spec))
-    except yaml.YAMLError as error:
-        raise DataError(f"{spec}: not readable as YAML ({' '.join(str(error).split())})") from None
+        entries = yaml.safe_load(text)
+    # a scalar that is not what it looks like, or its tag says: 2026-99-99, !!bool maybe
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{spec}: not readable as YAML ({reason}); write it as plain text") from None
     if not isinstance(entries, dict):
         raise DataError(f"{spec}: a sweep is a mapping of {', '.join(_KEYS)}; got {show(entries)}")
     for key in entries:
@@ -93,7 +99,8 @@ def _point(spec: Path, values: Mapping[str, Any], varied: Sequence[str]) -> Poin
 
 def _beside(spec: Path, name: str) -> str:
     path = spec.parent / name
-    return str(path) if path.exists() else name
+    # os.path answers also for what no file can be called
+    return str(path) if os.path.exists(path) else name  # noqa: PTH110
 
 
 def _checked(spec: Path, key: str, value: Any, kind: Any) -> Any:

@@ -85,13 +85,14 @@ def check_pairs(rules: Collection["Rule"], answers: Mapping[str, Iterable[str]],
     `answers` are those of the triples, by relation. A rule that draws its bridges gives its implication
     the answers of its pairs, too.
     """
+    drawn: dict[str, dict[str, None]] = {}
+    for rule in rules:
+        if rule.bridges is not None:
+            drawn.setdefault(rule.implication, {}).update(dict.fromkeys(rule.pairs.values()))
     for number, rule in enumerate(rules):
         if not rule.pairs:
             continue
-        known = dict.fromkeys(answers.get(rule.fact, ()))
-        for drawn in rules:
-            if drawn.implication == rule.fact and drawn.bridges is not None:
-                known |= dict.fromkeys(drawn.pairs.values())
+        known = dict.fromkeys((*answers.get(rule.fact, ()), *drawn.get(rule.fact, ())))
         for fact in rule.pairs:
             if fact not in known:
                 raise DataError(

@@ -7,7 +7,7 @@ M subjects.
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 
@@ -63,10 +63,16 @@ class Patterns:
 
     def answers_of(self, relation: str) -> tuple[str, ...]:
         """The answers that any subject has to the relation, sorted; none to a relation that is not there."""
-        if relation not in self.relations:
-            return ()
-        its = self.answer[self.relation == self.relations.index(relation)]
-        return tuple(self.answers[answer] for answer in np.unique(its))
+        return self._answers_of.get(relation, ())
+
+    @cached_property
+    def _answers_of(self) -> Mapping[str, tuple[str, ...]]:
+        """All relations' at once: a search for each would cost the square of their number."""
+        found: dict[str, list[str]] = {}
+        for code in np.unique(self.relation * len(self.answers) + self.answer).tolist():
+            relation, answer = divmod(code, len(self.answers))
+            found.setdefault(self.relations[relation], []).append(self.answers[answer])
+        return {relation: tuple(answers) for relation, answers in found.items()}
 
 
 def group_table(

@@ -170,7 +170,12 @@ class KnowledgeBase:
         """Every answer that a query of `relation` chooses among, sorted: the table's answers,
         the answers that the rules' pairs name, and the relation's own distractors."""
         names = set(self.relations[relation].candidates) | set(self.answers[relation].values())
+        return tuple(sorted(names | self._implied.get(relation, set())))
+
+    @cached_property
+    def _implied(self) -> Mapping[str, set[str]]:
+        """The answers that the rules' pairs name, by implication."""
+        implied: dict[str, set[str]] = {}
         for rule in self.rules:
-            if rule.implication == relation:
-                names |= set(rule.pairs.values())
-        return tuple(sorted(names))
+            implied.setdefault(rule.implication, set()).update(rule.pairs.values())
+        return implied

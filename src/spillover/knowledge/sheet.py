@@ -1,20 +1,19 @@
 """The YAML of a knowledge base -> relations and rules, every fault with its line.
 
-YAML is read as text alone: `no`, `7` and `2024-01-01` stay the words they are, and pydantic gives
-the few typed fields their types.
+`yaml_text.py` reads it as text alone; pydantic gives the few typed fields their types.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spillover.errors import DataError
 from spillover.knowledge.checks import Where, check_prompt, check_rules
-from spillover.knowledge.faults import clean, listed, not_allowed, place, show, suggest
+from spillover.knowledge.faults import clean, listed, not_allowed, show, suggest
 from spillover.knowledge.schema import Relation, Rule, RuleKind, Space
+from spillover.knowledge.yaml_text import Places, read_yaml
 
 
 class _RelationModel(BaseModel):
@@ -59,14 +58,13 @@ class Sheet:
 
 def parse_sheet(text: str, path: Path) -> Sheet:
     """The sheet that `text`, the content of `path`, holds."""
-    root = _compose(text, path)
-    where = _Places(path=path, root=root)
+    entries, where = read_yaml(text, path, "a knowledge base")
+    if entries is None:
+        raise DataError(f"{path}: file holds only comments; it must name relations and a table of triples")
     try:
-        model = _SheetModel.model_validate(_plain(root, path, {}))
+        model = _SheetModel.model_validate(entries)
     except ValidationError as error:
         raise DataError(_complaint(error, where)) from None
-    except RecursionError:
-        raise DataError(f"{path}: nested too deep; a knowledge base needs four levels") from None
     relations = {name: _relation(name, relation, where) for name, relation in model.relations.items()}
     rules = tuple(_rule(number, rule, where) for number, rule in enumerate(model.rules))
     check_rules(rules, relations, where, "the file")
@@ -79,7 +77,7 @@ def parse_sheet(text: str, path: Path) -> Sheet:
     )
 
 
-def _relation(name: str, model: _RelationModel, where: "_Places") -> Relation:
+def _relation(name: str, model: _RelationModel, where: Places) -> Relation:
     clean(name, "relation", where("relations"))
     candidates = tuple(
         clean(answer, "candidate", where("relations", name, "candidates", number))
@@ -89,7 +87,7 @@ def _relation(name: str, model: _RelationModel, where: "_Places") -> Relation:
     return Relation(name=name, prompt=prompt, candidates=candidates, space=model.space)
 
 
-def _rule(number: int, model: _RuleModel, where: "_Places") -> Rule:
+def _rule(number: int, model: _RuleModel, where: Places) -> Rule:
     pairs = {
         fact: clean(answer, f"pair of {show(fact)}", where("rules", number, "pairs", fact))
         for fact, answer in model.pairs.items()
@@ -104,72 +102,7 @@ def _rule(number: int, model: _RuleModel, where: "_Places") -> Rule:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Places:
-    path: Path
-    root: yaml.Node
-
-    def __call__(self, *steps: str | int) -> str:
-        """File and line of an entry, such as `where("rules", 0, "fact")`, or of the nearest one around it."""
-        node = mark = self.root
-        for step in steps:
-            if isinstance(node, yaml.MappingNode):
-                entry = next(((key, value) for key, value in node.value if key.value.strip() == step), None)
-            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-                entry = (node.value[step], node.value[step])
-            else:
-                entry = None
-            if entry is None:
-                break
-            mark, node = entry
-        return place(self.path, mark.start_mark.line + 1)
-
-
-def _compose(text: str, path: Path) -> yaml.Node:
-    """The document's tree, which knows its lines."""
-    try:
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
-        raise DataError(
-            f"{place(path, line)}: not readable as YAML ({error.problem}); mend the syntax"
-        ) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise DataError(
-            f"{place(path, line)}: character {show(chr(error.character))} is not allowed in YAML; remove it"
-        ) from None
-    except RecursionError:
-        raise DataError(f"{path}: nested too deep; a knowledge base needs four levels") from None
-    if root is None:
-        raise DataError(f"{path}: file holds only comments; it must name relations and a table of triples")
-    return root
-
-
-def _plain(node: yaml.Node, path: Path, done: dict[int, Any]) -> Any:
-    """The node as dicts, lists and strings; a node reached by many aliases is built once."""
-    if id(node) in done:
-        return done[id(node)]
-    if isinstance(node, yaml.MappingNode):
-        plain: Any = {}
-        for key, value in node.value:
-            where = place(path, key.start_mark.line + 1)
-            if not isinstance(key, yaml.ScalarNode):
-                raise DataError(f"{where}: a list or mapping is used as a key; use a word")
-            name = key.value.strip()
-            if name in plain:
-                raise DataError(f"{where}: key {show(name)} stands there twice; keep one")
-            plain[name] = _plain(value, path, done)
-    elif isinstance(node, yaml.SequenceNode):
-        plain = [_plain(value, path, done) for value in node.value]
-    else:
-        plain = node.value.strip()
-    done[id(node)] = plain
-    return plain
-
-
-def _complaint(error: ValidationError, where: _Places) -> str:
+def _complaint(error: ValidationError, where: Places) -> str:
     """One sentence for what pydantic found; an unknown key first, since it may explain a missing one."""
     fault = min(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
     loc = fault["loc"]

@@ -82,8 +82,10 @@ def shuffle_implications(split: Split, seed: int) -> Split:
     What is trained about bridges changes; who is held out and what would be right for them does not.
     """
     taught: dict[tuple[str, str], str] = {}
-    for number, rule in enumerate(split.kb.rules):
-        drawn = [bridge for bridge in split.bridges if bridge.rule == number]
+    of_rule: list[list[Implied]] = [[] for _ in split.kb.rules]
+    for bridge in split.bridges:
+        of_rule[bridge.rule].append(bridge)
+    for number, (rule, drawn) in enumerate(zip(split.kb.rules, of_rule, strict=True)):
         # the third word keeps this stream apart from the one that drew the bridges
         order = np.random.default_rng([seed, number, 1]).permutation(len(drawn))
         for bridge, place in zip(drawn, order, strict=True):
