@@ -111,6 +111,8 @@ def test_without_the_five_models_one_line_offers_what_runs(here: Path, monkeypat
 def test_options_of_the_table_are_refused_elsewhere(here: Path) -> None:
     with pytest.raises(LabError, match="are for table-1, not theorem-1"):
         run_cli("reproduce", "theorem-1", "--lora", "8")
+    with pytest.raises(LabError, match="table-1 has no --fresh: its cells are kept; use another --out"):
+        run_cli("reproduce", "table-1", "--fresh")
     with pytest.raises(LabError, match="there is no recipe 'theirs'; it can be ours, paper"):
         table_1(recipe="theirs")
 

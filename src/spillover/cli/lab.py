@@ -21,7 +21,8 @@ _SEVERAL = Parameter(
     show_default=lambda values: " ".join(map(str, values)),
 )
 _TABLE_1 = Group("Table 1", sort_key=4)
-_TABLE, _TABLE_LIST = Parameter(group=_TABLE_1), Parameter(group=_TABLE_1, negative="", consume_multiple=True)
+_TABLE = Parameter(group=_TABLE_1, show_default=False)
+_TABLE_LIST = Parameter(group=_TABLE_1, negative="", consume_multiple=True, show_default=False)
 
 
 def symbolic(
@@ -155,9 +156,9 @@ def reproduce(
     recipe
         ours tunes until it is learned; paper: 8 epochs at 1e-5.
     on
-        local: this machine; ray: a Ray cluster.
+        local (this machine) or ray (a Ray cluster).
     workers
-        Cells at a time.
+        Cells at a time (1).
     """
     from spillover.reproduce import FIGURES, LANGUAGE_MODELS, load
 
@@ -168,6 +169,8 @@ def reproduce(
     given = {"models": models, "data": data, "seeds": seeds, "lora": lora, "recipe": recipe}
     given = {option: value for option, value in given.items() if value not in ((), None)}
     if name in LANGUAGE_MODELS:
+        if fresh:
+            raise LabError("table-1 has no --fresh: its cells are kept; use another --out")
         return _table_1(given, on, workers, out, json)
     if given or workers or on != "local":
         raise LabError(
