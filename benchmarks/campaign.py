@@ -173,7 +173,7 @@ def main() -> int:
         outcomes[name] = run_apart(name, asked.scale)
         print(f"{name}: {', '.join(_cells(outcomes[name]))}", flush=True)
         for line in outcomes[name].wrong[:_SHOWN]:
-            print(f"  {line}", flush=True)
+            print(f"  {' '.join(line.split()):.500}", flush=True)
     Console(width=100).print(table_of(outcomes))
     return 1 if any(outcome.wrong for outcome in outcomes.values()) else 0
 

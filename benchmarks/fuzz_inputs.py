@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 from unittest import mock
@@ -618,6 +619,10 @@ _WORK = (
     *("spillover.jobs.audit.audit", "spillover.jobs.score.score", "spillover.jobs.sweep.sweep"),
     *("spillover.jobs.lab.symbolic", "spillover.reproduce.save.reproduce"),
 )
+
+
+for _name in _WORK:  # their imports take seconds, which are no input's
+    import_module(_name.rpartition(".")[0])
 
 
 class _Understood(SpilloverError):

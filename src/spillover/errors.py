@@ -6,16 +6,10 @@ else; the command line prints the sentence and exits with 2. Imports nothing.
 
 
 class SpilloverError(Exception):
-    """Base of every error a user can mend; its text is one clear line.
+    """Base of every error a user can mend; its text is one clear line, whatever a file puts into it."""
 
-    What names and paths hold of line ends, control signs and halves of surrogate pairs is escaped.
-    """
-
-    def __str__(self) -> str:
-        text = super().__str__()
-        return "".join(
-            sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-        )
+    def __init__(self, sentence: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence))
 
 
 class DataError(SpilloverError):

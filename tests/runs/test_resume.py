@@ -71,10 +71,10 @@ def test_an_interrupt_says_where_to_go_on(tmp_path):
 def test_seconds_add_up_over_every_way_to_stop(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr(record, "monotonic", lambda: now)
-    for stop in (TrainingError, KeyboardInterrupt):
+    for stop in (TrainingError("no"), KeyboardInterrupt()):
         run = start(tmp_path)
         now += 10
-        with pytest.raises(stop), run:
+        with pytest.raises(type(stop)), run:
             raise stop
     run = start(tmp_path)
     now += 5

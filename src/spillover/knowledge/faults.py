@@ -15,7 +15,17 @@ LONGEST_CELL = 10_000
 
 _WITH_ROWS = (".json", ".parquet", ".xlsx")
 
-_SHORT = reprlib.Repr()
+
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        """Of a number that Python writes out in hexadecimal alone (more than 4,300 digits), that."""
+        try:
+            return super().repr_int(x, level)
+        except ValueError:
+            return f"{hex(x)[:40]}..."
+
+
+_SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
