@@ -56,7 +56,7 @@ RECIPES = {
     "ours": Recipe(
         settings=FineTuneConfig(),
         left_open=(
-            "until the training loss says that facts and bridges are learned, eight epochs at least",
+            "epochs: until the training loss says that facts and bridges are learned, eight at least",
             *_OURS_TOO,
         ),
     ),
@@ -132,7 +132,7 @@ def _check(kind: str, statement: str, rows: Sequence[Row]) -> Check | None:
 
 
 _LEARNED = ("facts", "bridges")
-_RANK, _FIRST = ("mean rank", "chance", "p"), ("first", "chance", "p")
+_RANK, _FIRST = ("mean rank [95%]", "chance", "p"), ("first [95%]", "chance", "p")
 HEADINGS = ("model", "data set", "seeds", *_LEARNED, *_RANK, "paper", *_FIRST)
 """Of `cells`."""
 
@@ -193,7 +193,7 @@ def _chart(rows: Sequence[Row]) -> Chart:
         base.mark_rule(strokeWidth=2).encode(x="rank_low:Q", x2="rank_high:Q", color=kind),
         base.mark_point(filled=True, size=70, opacity=1).encode(x="rank_after:Q", color=kind),
         base.mark_point(filled=False, size=90, color=INK).encode(x="paper_rank:Q"),
-    ).properties(width=520, height=alt.Step(30))
+    ).properties(width=640, height=alt.Step(30))
     header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="top", labelAnchor="start")
     return titled(
         layers.facet(row=alt.Row("data:N", title=None, sort=None, header=header)),
