@@ -7,14 +7,12 @@ lines, what takes over ten seconds, and a result that is not what was written. E
 
 import argparse
 import resource
-import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,15 +21,8 @@ from hypothesis import seed as seeded
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.attempts import SECONDS, attempt
 from benchmarks.fuzz_inputs import KINDS, Kind
-from spillover.errors import SpilloverError
-
-SECONDS = 10
-"""What takes longer hangs."""
-
-
-class _TooLong(BaseException):
-    """Raised where an input takes longer than `SECONDS`; no library catches it."""
 
 
 @dataclass(kw_only=True)
@@ -99,34 +90,12 @@ def _try_all(
 
 def _end(kind: Kind, folder: Path, value: object) -> tuple[str, str]:
     """How an input ends, and what is wrong with that, if anything is."""
-    try:
-        with _alarm():
-            wrong = kind.act(folder, value)
-    except _TooLong:
-        return "hang", f"more than {SECONDS} s"
-    except SpilloverError as error:
-        lines = str(error).splitlines()
-        return ("refused", "") if len(lines) == 1 else ("several lines", repr(str(error)))
-    except Exception as error:  # what gets through is what is looked for
-        frames = traceback.extract_tb(error.__traceback__)
-        ours = [frame for frame in frames if "spillover" in frame.filename] or frames
-        place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
-        return "traceback", f"{type(error).__name__}: {error!s:.200} ({place})"
-    return ("wrong", wrong) if wrong else ("read", "")
-
-
-@contextmanager
-def _alarm() -> Iterator[None]:
-    def ring(*_: object) -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+    end = attempt(lambda: kind.act(folder, value), SECONDS)
+    if end.how == "one line":
+        return "refused", ""
+    if end.how == "fine":
+        return ("wrong", end.value) if end.value else ("read", "")
+    return end.how, repr(end.why) if end.how == "several lines" else end.why
 
 
 def print_table(tallies: dict[str, Tally]) -> None:
