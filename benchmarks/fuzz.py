@@ -24,6 +24,8 @@ from rich.table import Table
 from benchmarks.attempts import SECONDS, attempt
 from benchmarks.fuzz_inputs import KINDS, Kind
 
+_BATCH = 300  # inputs that hypothesis draws at once; it keeps them all in memory
+
 
 @dataclass(kw_only=True)
 class Tally:
@@ -60,7 +62,9 @@ def campaign(
         for name, kind in chosen.items():
             tallies[name] = tally = Tally()
             began = time.monotonic()
-            _try_all(kind, max(1, round(examples * kind.share / shares)), seed, folder, tally, say)
+            wanted = max(1, round(examples * kind.share / shares))
+            for batch, first in enumerate(range(0, wanted, _BATCH)):
+                _try_all(kind, min(_BATCH, wanted - first), seed + 1000 * batch, folder, tally, say)
             tally.seconds = time.monotonic() - began
     return tallies
 
