@@ -1,5 +1,6 @@
 """Calls of what may go wrong in any way: each comes to an end that can be counted, a hang as well."""
 
+import resource
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -47,6 +48,12 @@ def attempt(call: Callable[[], Any], seconds: int = SECONDS) -> End:
     except BaseException as error:  # whatever gets through is what is looked for
         why = f"{type(error).__name__}: {error!s:.200} ({_place(error)})"
         return End(how="traceback", why=why, trace=traceback.format_exc())
+
+
+def peak_memory() -> float:
+    """The most memory (GB) that this process, or one that it waited for, has had."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(whose).ru_maxrss for whose in who) * 1024 / 1e9
 
 
 @contextmanager

@@ -7,7 +7,6 @@ the words, without a network, and prints what came of each that is wrong; exits 
 import argparse
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.attempts import attempt
+from benchmarks.attempts import attempt, peak_memory
 from benchmarks.damages_of_adapters import adapter_damages
 from benchmarks.damages_of_gguf import gguf_damages
 from benchmarks.damages_of_models import model_damages
@@ -225,8 +224,9 @@ def main(words: Sequence[str] = ()) -> int:
                 )
     for outcome, number in sorted(tally.items()):
         print(f"{number:5} {outcome}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{tally.total():5} tried, the slowest took {slowest:.1f} s, at most {peak:.2f} GB of memory")
+    print(
+        f"{tally.total():5} tried, the slowest took {slowest:.1f} s, at most {peak_memory():.2f} GB of memory"
+    )
     return 1 if wrong else 0
 
 

@@ -5,6 +5,20 @@ from collections.abc import Callable
 from typing import Any
 
 _HUGE = 10**9
+
+
+def _padding_to(length: int) -> dict[str, Any]:
+    """A tokenizer's padding of every text to so many tokens."""
+    return {
+        "strategy": {"Fixed": length},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 7,
+        "pad_type_id": 0,
+        "pad_token": "x",
+    }
+
+
 _COUNT = ("2", -1, 0, 3, _HUGE, 10**400, None, 1.5, True, [2], {}, math.nan)
 
 MODEL_SETTINGS: dict[str, tuple[Any, ...]] = {
@@ -198,26 +212,8 @@ TOKENIZER_DOCUMENTS: dict[str, Callable[[Any], object]] = {
     "that cuts to nothing": lambda d: d.update(
         truncation={"direction": "Right", "max_length": 0, "strategy": "LongestFirst", "stride": 5}
     ),
-    "that pads": lambda d: d.update(
-        padding={
-            "strategy": {"Fixed": 60},
-            "direction": "Right",
-            "pad_to_multiple_of": None,
-            "pad_id": 7,
-            "pad_type_id": 0,
-            "pad_token": "x",
-        }
-    ),
-    "that pads without end": lambda d: d.update(
-        padding={
-            "strategy": {"Fixed": _HUGE},
-            "direction": "Right",
-            "pad_to_multiple_of": None,
-            "pad_id": 7,
-            "pad_type_id": 0,
-            "pad_token": "x",
-        }
-    ),
+    "that pads": lambda d: d.update(padding=_padding_to(60)),
+    "that pads without end": lambda d: d.update(padding=_padding_to(_HUGE)),
     "that adds a token that is none": lambda d: d.update(
         post_processor={
             "type": "TemplateProcessing",

@@ -9,13 +9,12 @@ import argparse
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import fuzz, kills, kills_of_verbs
+from benchmarks.attempts import peak_memory
 
 _ROOT = Path(__file__).parents[1]
 _SHOWN = 20  # faults that are printed of a part
@@ -116,10 +116,7 @@ def run_part(name: str, scale: float) -> Outcome:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as folder:
         found = PARTS[name](Path(folder), scale)
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return Outcome(
-        tried=found.tried, wrong=found.wrong, seconds=time.monotonic() - began, memory=peak * 1024 / 1e9
-    )
+    return replace(found, seconds=time.monotonic() - began, memory=peak_memory())
 
 
 def run_apart(name: str, scale: float) -> Outcome:

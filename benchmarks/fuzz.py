@@ -6,7 +6,6 @@ lines, what takes over ten seconds, and a result that is not what was written. E
 """
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from hypothesis import seed as seeded
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.attempts import SECONDS, attempt
+from benchmarks.attempts import SECONDS, attempt, peak_memory
 from benchmarks.fuzz_inputs import KINDS, Kind
 
 _BATCH = 300  # inputs that hypothesis draws at once; it keeps them all in memory
@@ -111,9 +110,8 @@ def print_table(tallies: dict[str, Tally]) -> None:
     tried, wrong = (
         sum(numbers) for numbers in zip(*((t.tried, len(t.wrong)) for t in tallies.values()), strict=True)
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     Console(width=100).print(table)
-    print(f"{tried:,} inputs, {wrong} wrong, {peak:.2f} GB at most")
+    print(f"{tried:,} inputs, {wrong} wrong, {peak_memory():.2f} GB at most")
 
 
 def main() -> int:

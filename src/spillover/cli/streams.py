@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from spillover.errors import OutputError
 
-UTF_8 = "utf-8"
-"""What a stream has that names no encoding."""
-
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+UTF_8 = "utf-8"
+"""What a stream has that names no encoding."""
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
 """What commands a terminal, breaks or turns its lines, or is no character: C0, C1, marks of direction."""

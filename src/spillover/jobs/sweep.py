@@ -76,7 +76,7 @@ def plan_grid(grid: Grid, progress: Progress = silent) -> list[AuditPlan]:
 
 def hashes_of(plans: Sequence[AuditPlan]) -> dict[str, str]:
     """What a run of these plans is known by: the cells that they need."""
-    cells = {folder.cell.identity for plan in plans for folder in plan.folders(Path())}
+    cells = {cell.identity for plan in plans for cell in (plan.untuned, *plan.tuned.values())}
     return {"cells": hash_json(sorted(cells))}
 
 

@@ -84,8 +84,9 @@ def table_1(
         seeds=list(seeds),
         hashes=hashes_of(plans),
     ) as run:
-        document = run.manifest.get("results")
-        if not run.complete:
+        if run.complete:
+            document = run.results
+        else:
             done = carry_out_grid(grid, plans, run, place, executor=executor, progress=progress)
             rows = list(_rows(grid, done.audits))
             found = findings(rows)

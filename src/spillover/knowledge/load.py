@@ -53,10 +53,8 @@ def _named(name: str) -> KnowledgeBase | None:
     """The knowledge base of that name; None where it is a path."""
     if name in BUILTIN:
         return built_in(name)
-    if name == POPQA or name.startswith(f"{POPQA}:"):
-        file = name.removeprefix(POPQA).removeprefix(":")
-        return popqa(Path(file) if file else None)
-    return None
+    first, _, file = name.partition(":")
+    return popqa(Path(file) if file else None) if first == POPQA else None
 
 
 def _file_at(name_or_path: str | Path) -> Path:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import parquet
 from scipy.cluster.hierarchy import DisjointSet
 
-from spillover.errors import DataError
+from spillover.errors import DataError, RunError
 from spillover.knowledge.faults import listed, opened, place, read_text, show
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
+from spillover.runs.files import read_parquet
 
 NAME = "popqa"
 """What the knowledge base is called; with a colon and a path, it is read from that file."""
@@ -143,12 +142,11 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    opened(path).close()
+    opened(path).close()  # the same complaints about files that are not there or empty
     try:
-        with parquet.ParquetFile(path) as file:
-            return file.read().to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a Parquet table: {str(error).partition(chr(10))[0]}") from error
+        return read_parquet(path).to_pylist()
+    except RunError as error:
+        raise DataError(f"{path}: not a Parquet table: {error}") from error
 
 
 def _names(text: Any, where: str) -> frozenset[str]:

@@ -72,9 +72,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     that no file can have.
     """
     try:
-        taken = not stat.S_ISREG(
-            path.lstat().st_mode
-        )  # of a link too: a folder of others writes nowhere else
+        # a link, too, is in the way: what others put into a folder must not have us write elsewhere
+        taken = not stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
         taken = False
     except ValueError as error:

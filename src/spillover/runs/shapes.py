@@ -41,12 +41,12 @@ _P = ("p_value?", "p_worse?", "p_adjusted?", "p_worse_adjusted?")
 _MEASURE = dict.fromkeys(("before", "after", "low", "high", "null", *_P), _DEFINED_OR_NOT)
 _LEARNED = {"top1": _DEFINED_OR_NOT, "queries": int}
 _OF_RULE = {"least": _DEFINED_OR_NOT, **_LEARNED}
-_RULE_0_1 = {
+_RULE = {
     "fact": str,
     "implication": str,
     "kind": ("causal", "spurious"),
-    "facts?": (),
-    "bridges": int,
+    "facts": _OF_RULE,
+    "bridges": _OF_RULE,
     "queries": int,
     "candidates": int,
     "unscored?": int,
@@ -56,8 +56,7 @@ _RULE_0_1 = {
     "p_value": _DEFINED_OR_NOT,
     "forecast_margin": _DEFINED_OR_NOT,
 }
-_RULE = {**_RULE_0_1, "facts": _OF_RULE, "bridges": _OF_RULE}
-del _RULE["facts?"]
+_RULE_0_1 = {name: shape for name, shape in _RULE.items() if name != "facts"} | {"bridges": int, "facts?": ()}
 _MEASURED = {"facts": _LEARNED, "rules": [(_RULE, _RULE_0_1)]}
 _AUDIT = {"model": str, "knowledge_base": str, "run": str, "notes?": [str], **_MEASURED}
 _POINT = {"knowledge_base": str, "model": str, "varied": dict}
@@ -128,14 +127,14 @@ def fault(value: Any, shape: Shape, where: str = "") -> str | None:
                 None,
             )
         case tuple():
-            faults = [fault(value, one, where) for one in shape]
+            faults = [fault(value, choice, where) for choice in shape]
             if not all(faults):
                 return None
             # of alternatives that are looked into the first tells most
             deep = [
                 found
-                for one, found in zip(shape, faults, strict=True)
-                if isinstance(one, dict | list) and type(one) is type(value)
+                for choice, found in zip(shape, faults, strict=True)
+                if isinstance(choice, dict | list) and type(choice) is type(value)
             ]
             return deep[0] if deep else _wrong(value, shape, where)
         case type():
@@ -159,7 +158,7 @@ def _fault_of_mapping(value: Any, shape: dict[str, Any], where: str) -> str | No
 
 
 def _wrong(value: Any, shapes: Any, where: str) -> str:
-    wanted = [_name(one) for one in shapes if not (one is int and float in shapes)]
+    wanted = [_name(shape) for shape in shapes if not (shape is int and float in shapes)]
     return f"{where} is {reprlib.repr(value)}, not {' or '.join(wanted) or 'to be there'}"
 
 
