@@ -129,6 +129,7 @@ def reproduce(
     seeds: Annotated[tuple[int, ...], _TABLE_LIST] = (),
     lora: Annotated[int | None, _TABLE] = None,
     recipe: Annotated[Literal["ours", "paper"] | None, _TABLE] = None,
+    keep_model: Annotated[bool, Parameter(group=_TABLE_1, negative="", show_default=False)] = False,
     on: Annotated[Where, _TABLE] = "local",
     workers: Annotated[int | None, _TABLE] = None,
     json: Json = False,
@@ -155,6 +156,8 @@ def reproduce(
         Rank of LoRA adapters; without it every parameter is tuned.
     recipe
         ours tunes until it is learned; paper: 8 epochs at 1e-5.
+    keep_model
+        Keep the tuned weights in the run folders.
     on
         local (this machine) or ray (a Ray cluster).
     workers
@@ -168,13 +171,15 @@ def reproduce(
         raise LabError(f"say what to reproduce: {', '.join([*FIGURES, *LANGUAGE_MODELS])}, or all")
     given = {"models": models, "data": data, "seeds": seeds, "lora": lora, "recipe": recipe}
     given = {option: value for option, value in given.items() if value not in ((), None)}
+    given |= {"keep_model": True} if keep_model else {}
     if name in LANGUAGE_MODELS:
         if fresh:
             raise LabError("table-1 has no --fresh: its cells are kept; use another --out")
         return _table_1(given, on, workers, out, json)
     if given or workers or on != "local":
         raise LabError(
-            f"--models, --data, --seeds, --lora, --recipe, --on and --workers are for table-1, not {name}"
+            "--models, --data, --seeds, --lora, --recipe, --keep-model, --on and --workers are for table-1, "
+            f"not {name}"
         )
     root = out or Path("runs")
     if name == "all":

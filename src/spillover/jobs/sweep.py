@@ -59,8 +59,8 @@ def sweep(
     return document
 
 
-def plan_grid(grid: Grid, progress: Progress = silent) -> list[AuditPlan]:
-    """What the audit of each point will have done."""
+def plan_grid(grid: Grid, progress: Progress = silent, *, keep_model: bool = False) -> list[AuditPlan]:
+    """What the audit of each point will have done; `keep_model` keeps each seed's tuned weights."""
     return [
         plan_audit(
             point.kb,
@@ -68,6 +68,7 @@ def plan_grid(grid: Grid, progress: Progress = silent) -> list[AuditPlan]:
             seeds=grid.seeds,
             settings=point.settings,
             shuffle=point.shuffle,
+            keep_model=keep_model,
             progress=progress,
         )
         for point in grid.points

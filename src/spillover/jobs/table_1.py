@@ -38,6 +38,7 @@ def table_1(
     seeds: Sequence[int] = (0, 1, 2),
     lora: int | None = None,
     recipe: str = "ours",
+    keep_model: bool = False,
     executor: Executor | None = None,
     out: str | Path | None = None,
     progress: Progress = silent,
@@ -45,7 +46,7 @@ def table_1(
     """Tune and ask every model on every data set, and set what they answer beside the paper's mean ranks.
 
     `recipe` is one of `reproduce.table_1.RECIPES`; `lora` tunes adapters of that rank at their own learning
-    rate. `executor` says who computes the cells, as in `sweep`. Returns the document of
+    rate; `keep_model` keeps the tuned weights in the run folders. `executor` says who computes the cells, as in `sweep`. Returns the document of
     `spillover reproduce table-1 --json`; its folder `out` (by default `runs/table-1`) has the table as
     table.csv, table.tex and on the page beside the chart, and a run folder for each audit. What was stopped
     goes on there; an audit that failed stops no other, and the next call tries it again.
@@ -66,7 +67,7 @@ def table_1(
         ),
     )
     try:
-        plans = plan_grid(grid, progress)
+        plans = plan_grid(grid, progress, keep_model=keep_model)
     except ModelError as error:
         if tuple(models) != MODELS:
             raise
@@ -76,10 +77,11 @@ def table_1(
     folder = Path(out) if out else Path("runs") / NAME
     place = store_beside(folder)
     settings = {"recipe": recipe, "left_open": how.left_open, "models": models, "data": data, "lora": lora}
+    kept = {"keep_model": True} if keep_model else {}
     with Run.start(
         folder,
         command="reproduce",
-        arguments={"name": NAME, **settings},
+        arguments={"name": NAME, **settings, **kept},
         passed={"name": NAME},
         seeds=list(seeds),
         hashes=hashes_of(plans),
