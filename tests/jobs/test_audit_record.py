@@ -71,6 +71,14 @@ def called(command: str) -> dict[str, Any]:
             ["people.yaml", "--shuffle", "--keep-model"],
             {"kb": "people.yaml", "seeds": (0,), "shuffle": True, "keep_model": True},
         ),
+        (
+            ["people.yaml", "--intervention", "merged-ov:rest=trained", "factorized-ov"],
+            {
+                "kb": "people.yaml",
+                "seeds": (0,),
+                "interventions": ("merged-ov:rest=trained", "factorized-ov"),
+            },
+        ),
     ],
 )
 @pytest.mark.usefixtures("here", "untuned")

@@ -24,6 +24,10 @@ def audit(
     lora: int | None = None,
     processes: int | None = None,
     shuffle: Annotated[bool, Parameter(negative="")] = False,
+    interventions: Annotated[
+        tuple[str, ...],
+        Parameter(name=("--interventions", "--intervention"), negative="", consume_multiple=True),
+    ] = (),
     keep_model: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
     json: Json = False,
@@ -52,6 +56,8 @@ def audit(
         Processes that share the model and its tune (FSDP); on GPUs one each.
     shuffle
         The null control: deal the bridges' implications out at random before training.
+    interventions
+        What else is done to the tune, as NAME:knob=value: merged-ov, factorized-ov (see the guide).
     keep_model
         Keep the tuned weights in the run folder.
     out
@@ -82,6 +88,7 @@ def audit(
             seeds=seeds,
             settings=FineTuneConfig(**given),
             shuffle=shuffle,
+            interventions=interventions,
             keep_model=keep_model,
             out=out,
             progress=bars,

@@ -1,7 +1,7 @@
 """An intervention on a tune: one method for each place where it can act."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from spillover.knowledge.split import Split
 
@@ -14,6 +14,9 @@ class Intervention:
     model that it is given, not to itself. Hooks of several interventions act in the order of the
     interventions, each on what the one before returned.
     """
+
+    loadable: ClassVar[bool] = True
+    """Whether the tuned weights still fit the model's own architecture."""
 
     def examples(self, split: Split, seed: int) -> Split:
         """What is taught, before it is worded; who is asked stays as it is. Called when planning."""

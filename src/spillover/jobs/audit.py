@@ -16,8 +16,9 @@ from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import locate
 from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cells.plan import carry_out
-from spillover.errors import DataError, RunError
+from spillover.errors import DataError, RunError, TrainingError
 from spillover.interventions.hooks import Intervention
+from spillover.interventions.named import parse, spell
 from spillover.interventions.shuffle import Shuffle
 from spillover.jobs.inputs import read_with_rules
 from spillover.jobs.margins import FORECAST, add_margins, forecast_split, is_forecasts
@@ -44,6 +45,7 @@ def audit(
     seeds: Sequence[int] | None = None,
     settings: FineTuneConfig = FineTuneConfig(),  # noqa: B008 - frozen
     shuffle: bool = False,
+    interventions: Sequence[Intervention | str] = (),
     keep_model: bool = False,
     out: str | Path | None = None,
     progress: Progress = silent,
@@ -56,7 +58,8 @@ def audit(
     every run there that needs the same shares it.
 
     Each of `seeds` draws its own bridges and tunes its own model; by default there is one, `settings.seed`.
-    `shuffle` trains the null control: the bridges' implications dealt out at random. `keep_model`
+    `shuffle` trains the null control: the bridges' implications dealt out at random. `interventions`, given
+    as they are or by name (`interventions.named`), act on every seed's tune, in their order. `keep_model`
     keeps each seed's tuned weights in the run folder.
 
     Raises DataError, ModelError, TrainingError or RunError, each one clear line.
@@ -68,6 +71,7 @@ def audit(
         seeds=seeds,
         settings=settings,
         shuffle=shuffle,
+        interventions=interventions,
         keep_model=keep_model,
         progress=progress,
     )
@@ -84,6 +88,7 @@ class AuditPlan:
     weights: Weights
     settings: FineTuneConfig
     shuffle: bool
+    interventions: tuple[Intervention, ...]
     keep_model: bool
     splits: Mapping[int, Split]
     """By seed."""
@@ -107,6 +112,7 @@ class AuditPlan:
                 weights=self.weights,
                 taught=tuple(examples(parts)),
                 settings=replace(self.settings, seed=seed),
+                interventions=self.interventions,
                 questions=tuple(query.question for query in self.queries[seed]),
             )
             for seed, parts in self.splits.items()
@@ -127,15 +133,18 @@ def plan_audit(
     seeds: Sequence[int] | None,
     settings: FineTuneConfig,
     shuffle: bool = False,
+    interventions: Sequence[Intervention | str] = (),
     keep_model: bool = False,
     progress: Progress = silent,
 ) -> AuditPlan:
     """What `audit` will do with these arguments, nothing of it done yet, but that the weights are here.
 
-    Raises DataError or ModelError.
+    Raises DataError or ModelError, and TrainingError for what an intervention rules out.
     """
+    named = tuple(parse(each) if isinstance(each, str) else each for each in interventions)
+    _refuse_odd_weights(named, keep_model=keep_model, processes=settings.processes)
     kb, seeds = read_with_rules(kb), _distinct(seeds, settings)
-    acting: list[Intervention] = [Shuffle()] if shuffle else []
+    acting: list[Intervention] = [*([Shuffle()] if shuffle else []), *named]
     splits = {seed: split(kb, seed) for seed in seeds}
     for intervention in acting:
         splits = {seed: intervention.examples(parts, seed) for seed, parts in splits.items()}
@@ -143,7 +152,13 @@ def plan_audit(
         check_no_leak(examples(parts), queries(parts))
     weights = locate(model, log=lambda line: progress(line, 0, 0))
     return AuditPlan(
-        kb=kb, weights=weights, settings=settings, shuffle=shuffle, keep_model=keep_model, splits=splits
+        kb=kb,
+        weights=weights,
+        settings=settings,
+        shuffle=shuffle,
+        interventions=named,
+        keep_model=keep_model,
+        splits=splits,
     )
 
 
@@ -152,9 +167,10 @@ def carry_out_audit(
 ) -> dict[str, Any]:
     """Have the plan's cells computed that are missing in the place, pool them, and record the run."""
     seeds, model = list(plan.splits), plan.weights.name
-    arguments = {"model": model, "shuffle": plan.shuffle, "keep_model": plan.keep_model} | _shared(
-        plan.settings
-    )
+    arguments = {"model": model, "shuffle": plan.shuffle, "keep_model": plan.keep_model}
+    arguments |= _shared(plan.settings)
+    if plan.interventions:
+        arguments["interventions"] = [spell(intervention) for intervention in plan.interventions]
     with Run.start(
         folder,
         command="audit",
@@ -244,6 +260,16 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one that has no such links
         shutil.copyfile(source, target)
+
+
+def _refuse_odd_weights(interventions: Sequence[Intervention], *, keep_model: bool, processes: int) -> None:
+    """Weights go through files where they are kept, or where several processes tuned."""
+    for intervention in interventions:
+        if not intervention.loadable and (keep_model or processes > 1):
+            option = "--keep-model" if keep_model else "--processes"
+            raise TrainingError(
+                f"{spell(intervention)} leaves a model that cannot be loaded again; tune it without {option}"
+            )
 
 
 def _distinct(seeds: Sequence[int] | None, settings: FineTuneConfig) -> list[int]:

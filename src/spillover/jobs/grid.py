@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import DataError
+from spillover.interventions.hooks import Intervention
 from spillover.knowledge.faults import read_text, show, suggest
 from spillover.knowledge.yaml_text import read_yaml
 from spillover.llm.settings import FineTuneConfig
@@ -32,6 +33,7 @@ class Point:
     model: str
     settings: FineTuneConfig
     shuffle: bool
+    interventions: tuple[Intervention, ...] = ()
     varied: Mapping[str, Any]
     """What tells it from the other points: the entries of the grid with several values."""
 

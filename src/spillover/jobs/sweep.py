@@ -68,6 +68,7 @@ def plan_grid(grid: Grid, progress: Progress = silent, *, keep_model: bool = Fal
             seeds=grid.seeds,
             settings=point.settings,
             shuffle=point.shuffle,
+            interventions=point.interventions,
             keep_model=keep_model,
             progress=progress,
         )

@@ -46,10 +46,11 @@ def table_1(
     """Tune and ask every model on every data set, and set what they answer beside the paper's mean ranks.
 
     `recipe` is one of `reproduce.table_1.RECIPES`; `lora` tunes adapters of that rank at their own learning
-    rate; `keep_model` keeps the tuned weights in the run folders. `executor` says who computes the cells, as in `sweep`. Returns the document of
-    `spillover reproduce table-1 --json`; its folder `out` (by default `runs/table-1`) has the table as
-    table.csv, table.tex and on the page beside the chart, and a run folder for each audit. What was stopped
-    goes on there; an audit that failed stops no other, and the next call tries it again.
+    rate; `keep_model` keeps the tuned weights in the run folders. `executor` says who computes the cells, as
+    in `sweep`. Returns the document of `spillover reproduce table-1 --json`; its folder `out` (by default
+    `runs/table-1`) has the table as table.csv, table.tex and on the page beside the chart, and a run folder
+    for each audit. What was stopped goes on there; an audit that failed stops no other, and the next call
+    tries it again.
 
     Raises ModelError where a model is not here, LabError for an unknown recipe, and what `sweep` raises.
     """

@@ -73,7 +73,13 @@ _FILTERS = (
     verdict.spoken,
     verdict.times,
 )
-_CALL = ("model", "seeds", "shuffle", "keep_model")  # an audit's own arguments, less its data
+_CALL = (
+    "model",
+    "seeds",
+    "shuffle",
+    "interventions",
+    "keep_model",
+)  # an audit's own, less its data
 _SETTINGS = ("epochs", "learning_rate", "batch_size", "lora", "processes")  # those that the command line has
 _LOSS = {"loss": (float, int), "step": (float, int), "seed?": int}
 _STATUSES = {
