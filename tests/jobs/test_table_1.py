@@ -1,17 +1,22 @@
 """Table 1 of a tiny model on two data sets: as its audits, resumed after a stop, beside the paper's."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from spillover.errors import LabError, ModelError, TrainingError
 from spillover.jobs.audit import audit
-from spillover.jobs.table_1 import table_1
+from spillover.jobs.language_models import reproduce_study
 from spillover.llm.settings import FineTuneConfig
+from spillover.reproduce.columns import latex, table_of
 from spillover.reproduce.figure import Row
-from spillover.reproduce.table_1 import DATA, HEADINGS, MODELS, RECIPES, Recipe, cells, latex, paper_rank
+from spillover.reproduce.study import RECIPES, Recipe
+from spillover.reproduce.table_1 import COLUMNS, DATA, MODELS, paper_rank
 from tests.jobs.people import run_cli
+
+table_1 = partial(reproduce_study, "table-1")
 
 
 @pytest.fixture
@@ -109,7 +114,7 @@ def test_without_the_five_models_one_line_offers_what_runs(here: Path, monkeypat
 
 
 def test_options_of_the_table_are_refused_elsewhere(here: Path) -> None:
-    with pytest.raises(LabError, match="are for table-1, not theorem-1"):
+    with pytest.raises(LabError, match=r"are for table-1, .*, not theorem-1"):
         run_cli("reproduce", "theorem-1", "--lora", "8")
     with pytest.raises(LabError, match="table-1 has no --fresh: its cells are kept; use another --out"):
         run_cli("reproduce", "table-1", "--fresh")
@@ -134,9 +139,10 @@ def test_latex_escapes_and_a_row_has_every_column() -> None:
         "bridges": 0.9,
         "paper_rank": float("nan"),
     }
-    assert len(cells(row | measures)) == len(HEADINGS)
-    lines = latex([row | measures]).splitlines()
+    headings, line = table_of(COLUMNS, [row | measures])
+    assert len(headings) == len(line) == 12
+    lines = latex(COLUMNS, [row | measures]).splitlines()
     assert lines[-3].startswith(
         r"a\_b & c\&d & 3 & 100\% & 90\% & 0.50 [0.50--0.50] & 0.50 & 0.50 & -- & 50\% "
     )
-    assert all(line.count(" & ") == len(HEADINGS) - 1 for line in lines if line.endswith(r"\\"))
+    assert all(line.count(" & ") == len(headings) - 1 for line in lines if line.endswith(r"\\"))

@@ -58,6 +58,8 @@ def _tune_here(
         cell.taught,
         settings,
         interventions=cell.interventions,
+        questions=cell.questions,
+        ask_every=cell.ask_every,
         checkpoints=scratch,
         on_log=on_log,
         on_step=on_step,

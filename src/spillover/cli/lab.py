@@ -20,9 +20,9 @@ _SEVERAL = Parameter(
     consume_multiple=True,
     show_default=lambda values: " ".join(map(str, values)),
 )
-_TABLE_1 = Group("Table 1", sort_key=4)
-_TABLE = Parameter(group=_TABLE_1, show_default=False)
-_TABLE_LIST = Parameter(group=_TABLE_1, negative="", consume_multiple=True, show_default=False)
+_LANGUAGE_MODELS = Group("Language models", sort_key=4)
+_OF_LLMS = Parameter(group=_LANGUAGE_MODELS, show_default=False)
+_SEVERAL_OF_LLMS = Parameter(group=_LANGUAGE_MODELS, negative="", consume_multiple=True, show_default=False)
 
 
 def symbolic(
@@ -124,14 +124,14 @@ def reproduce(
     out: Path | None = None,
     fresh: Annotated[bool, Parameter(negative="")] = False,
     list: Annotated[bool, Parameter(negative="")] = False,
-    models: Annotated[tuple[str, ...], _TABLE_LIST] = (),
-    data: Annotated[tuple[str, ...], _TABLE_LIST] = (),
-    seeds: Annotated[tuple[int, ...], _TABLE_LIST] = (),
-    lora: Annotated[int | None, _TABLE] = None,
-    recipe: Annotated[Literal["ours", "paper"] | None, _TABLE] = None,
-    keep_model: Annotated[bool, Parameter(group=_TABLE_1, negative="", show_default=False)] = False,
-    on: Annotated[Where, _TABLE] = "local",
-    workers: Annotated[int | None, _TABLE] = None,
+    models: Annotated[tuple[str, ...], _SEVERAL_OF_LLMS] = (),
+    data: Annotated[tuple[str, ...], _SEVERAL_OF_LLMS] = (),
+    seeds: Annotated[tuple[int, ...], _SEVERAL_OF_LLMS] = (),
+    lora: Annotated[int | None, _OF_LLMS] = None,
+    recipe: Annotated[Literal["ours", "paper"] | None, _OF_LLMS] = None,
+    keep_model: Annotated[bool, Parameter(group=_LANGUAGE_MODELS, negative="", show_default=False)] = False,
+    on: Annotated[Where, _OF_LLMS] = "local",
+    workers: Annotated[int | None, _OF_LLMS] = None,
     json: Json = False,
 ) -> int:
     """Make a figure or table or check a theorem of the paper anew, and say what holds.
@@ -147,9 +147,9 @@ def reproduce(
     list
         Show the names and what they are about.
     models
-        Short names, hub ids or folders (the paper's five).
+        Short names, hub ids or folders (table-1: the paper's five).
     data
-        Built-in knowledge bases or files (the paper's five).
+        Built-in knowledge bases or files (table-1: the paper's five).
     seeds
         A tune for each (0 1 2).
     lora
@@ -174,12 +174,12 @@ def reproduce(
     given |= {"keep_model": True} if keep_model else {}
     if name in LANGUAGE_MODELS:
         if fresh:
-            raise LabError("table-1 has no --fresh: its cells are kept; use another --out")
-        return _table_1(given, on, workers, out, json)
+            raise LabError(f"{name} has no --fresh: its cells are kept; use another --out")
+        return _with_language_models(name, given, on, workers, out, json)
     if given or workers or on != "local":
         raise LabError(
-            "--models, --data, --seeds, --lora, --recipe, --keep-model, --on and --workers are for table-1, "
-            f"not {name}"
+            "--models, --data, --seeds, --lora, --recipe, --keep-model, --on and --workers are for "
+            f"{', '.join(LANGUAGE_MODELS)}, not {name}"
         )
     root = out or Path("runs")
     if name == "all":
@@ -205,17 +205,22 @@ def reproduce(
     return 0
 
 
-def _table_1(given: dict[str, Any], on: Where, workers: int | None, out: Path | None, as_json: bool) -> int:
+def _with_language_models(
+    name: str, given: dict[str, Any], on: Where, workers: int | None, out: Path | None, as_json: bool
+) -> int:
     with redirect_stdout(sys.stderr), Bars() as bars:  # Ray prints there what befell its nodes
-        from spillover.jobs.table_1 import table_1
+        from spillover.jobs.language_models import reproduce_study
 
-        document = table_1(**given, executor=executor(on, workers), out=out, progress=bars)
+        document = reproduce_study(name, **given, executor=executor(on, workers), out=out, progress=bars)
     if as_json:
         print_json(document)
     else:
-        from spillover.reproduce.tables import checks_table, ranks_table
+        from spillover.reproduce import load_study
+        from spillover.reproduce.columns import sheets_of
+        from spillover.reproduce.tables import checks_table
 
-        print_rich(ranks_table(document["rows"]))
+        study = load_study(name)
+        print_rich(sheets_of(study.columns, study.shown(document["rows"])))
         print_rich(checks_table(document))
     for audit in document["failed"]:
         print(f"failed: {audit['model']}, {audit['knowledge_base']}: {audit['failed']}", file=sys.stderr)

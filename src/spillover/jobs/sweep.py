@@ -10,7 +10,9 @@ from spillover.cells.folder import CellFolder, store_beside
 from spillover.cells.plan import Executor, carry_out, one_after_another
 from spillover.errors import RunError, SpilloverError
 from spillover.jobs.audit import AuditPlan, carry_out_audit, plan_audit
-from spillover.jobs.grid import SETTINGS, Grid, Point, read_grid
+from spillover.jobs.grid import SETTINGS, read_grid
+from spillover.knowledge.schema import KnowledgeBase
+from spillover.point import Point
 from spillover.report.page import write_report
 from spillover.runs.files import hash_json
 from spillover.runs.naming import slug
@@ -37,7 +39,7 @@ def sweep(
     are reported as failed, and the next call tries it again. Raises DataError, ModelError or RunError.
     """
     grid = read_grid(Path(spec))
-    plans = plan_grid(grid, progress)
+    plans = plan_points(grid.points, progress)
     folder = Path(out) if out else Path("runs") / slug(grid.name)
     place = store_beside(folder)
     with Run.start(
@@ -50,7 +52,7 @@ def sweep(
     ) as run:
         if run.complete:
             return run.results
-        done = carry_out_grid(grid, plans, run, place, executor=executor, progress=progress)
+        done = carry_out_points(grid.points, plans, run, place, executor=executor, progress=progress)
         document = {"run": str(folder), "seconds": run.seconds, "cells": done.cells, "audits": done.audits}
         whole = [folder / audit["run"] for audit in done.audits if "failed" not in audit]
         if whole:
@@ -59,20 +61,23 @@ def sweep(
     return document
 
 
-def plan_grid(grid: Grid, progress: Progress = silent, *, keep_model: bool = False) -> list[AuditPlan]:
+def plan_points(
+    points: Sequence[Point], progress: Progress = silent, *, keep_model: bool = False
+) -> list[AuditPlan]:
     """What the audit of each point will have done; `keep_model` keeps each seed's tuned weights."""
     return [
         plan_audit(
             point.kb,
             model=point.model,
-            seeds=grid.seeds,
+            seeds=point.seeds,
             settings=point.settings,
             shuffle=point.shuffle,
             interventions=point.interventions,
+            ask_every=point.ask_every,
             keep_model=keep_model,
             progress=progress,
         )
-        for point in grid.points
+        for point in points
     ]
 
 
@@ -83,8 +88,8 @@ def hashes_of(plans: Sequence[AuditPlan]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridDone:
-    """What became of a grid."""
+class PointsDone:
+    """What became of points."""
 
     cells: dict[str, int]
     """How many are done and how many failed."""
@@ -93,24 +98,40 @@ class GridDone:
     failure: str | None
     """The reason of the first cell that failed."""
 
+    def and_then(self, more: "PointsDone") -> "PointsDone":
+        """Both together."""
+        return PointsDone(
+            cells={end: count + more.cells[end] for end, count in self.cells.items()},
+            audits=[*self.audits, *more.audits],
+            failure=self.failure or more.failure,
+        )
+
     def end(self, run: Run, document: Mapping[str, Any]) -> None:
-        """Finish the grid's run with its document, or mark it as failed."""
+        """Finish the run with its document, or mark it as failed."""
         if self.failure:
             run.fail(f"{self.cells['failed']} cells failed; the first: {self.failure}")
         else:
             run.finish(document, run.seconds)
 
 
-def carry_out_grid(
-    grid: Grid,
+NOTHING_DONE = PointsDone(cells={"done": 0, "failed": 0}, audits=[], failure=None)
+"""Of no points."""
+
+
+def carry_out_points(
+    points: Sequence[Point],
     plans: Sequence[AuditPlan],
     run: Run,
     place: Path,
     *,
+    first: int = 1,
     executor: Executor | None = None,
     progress: Progress = silent,
-) -> GridDone:
-    """Have the missing cells computed in a place, and each audit whose cells are done recorded in the run."""
+) -> PointsDone:
+    """Have the missing cells computed in a place, and each audit whose cells are done recorded in the run.
+
+    The audits' folders are numbered, from `first` up.
+    """
     cells = [cell for plan in plans for cell in plan.folders(place)]
     failed = carry_out(
         cells,
@@ -118,37 +139,39 @@ def carry_out_grid(
         on_done=lambda _: run.record_seconds(),
         progress=progress,
     )
-    return GridDone(
+    return PointsDone(
         cells={"done": len(set(cells)) - len(failed), "failed": len(failed)},
-        audits=list(_audits(grid, plans, run.folder, place, failed, progress)),
+        audits=list(_audits(points, plans, run.folder, place, first, failed, progress)),
         failure=str(next(iter(failed.values()))) if failed else None,
     )
 
 
 def _audits(
-    grid: Grid,
+    points: Sequence[Point],
     plans: Sequence[AuditPlan],
     folder: Path,
     place: Path,
+    first: int,
     failed: Mapping[CellFolder, SpilloverError],
     progress: Progress,
 ) -> Iterator[dict[str, Any]]:
     """Each point's entry of the document; its audit is recorded where all of its cells are done."""
-    digits = len(str(len(plans)))
-    for number, (point, plan) in enumerate(zip(grid.points, plans, strict=True), 1):
+    digits = len(str(first - 1 + len(plans)))
+    for number, (point, plan) in enumerate(zip(points, plans, strict=True), first):
         name = f"{number:0{digits}}-{slug(plan.kb.name)}-{slug(Path(point.model).name)}"
-        entry = {**_described(point), "knowledge_base": plan.kb.name, "varied": dict(point.varied)}
+        kb = None if isinstance(point.kb, KnowledgeBase) else point.kb
+        entry = {"kb": kb, **_described(point), "knowledge_base": plan.kb.name, "varied": dict(point.varied)}
         reasons = [str(failed[cell]) for cell in plan.folders(place) if cell in failed]
         if reasons:
             yield {**entry, "failed": reasons[0]}
             continue
-        results = carry_out_audit(plan, folder / name, place, passed={"kb": point.kb}, progress=progress)
+        results = carry_out_audit(plan, folder / name, place, passed={"kb": kb}, progress=progress)
         yield {**entry, "run": name, "facts": results["facts"], "rules": results["rules"]}
 
 
 def _described(point: Point) -> dict[str, Any]:
     settings = {name: getattr(point.settings, name) for name in SETTINGS}
-    return {"kb": point.kb, "model": point.model, "shuffle": point.shuffle, **settings}
+    return {"model": point.model, "shuffle": point.shuffle, **settings}
 
 
 def workers(count: int) -> Executor:

@@ -10,6 +10,7 @@ from spillover.errors import LabError
 
 if TYPE_CHECKING:
     from spillover.reproduce.figure import Figure
+    from spillover.reproduce.study import Study
 
 FIGURES = {
     "dynamics": "factorized against merged: losses over time",
@@ -23,8 +24,13 @@ FIGURES = {
 }
 """Every reproduction of the one-layer model by its name, and what it is about."""
 
-LANGUAGE_MODELS = {"table-1": "language models on five data sets (hours, or days; see --models)"}
-"""The same of language models; `jobs` has them."""
+LANGUAGE_MODELS = {
+    "table-1": "language models on five data sets (hours, or days; see --models)",
+    "bridges-llm": "spillover over bridges per group (an hour on two cores)",
+    "prior": "does what a model knows help, and resist? (a quarter of an hour)",
+    "emergence": "when does the rule appear, before or after the facts? (an hour)",
+}
+"""The same of language models, tuned for it."""
 
 
 def load(name: str) -> "Figure":
@@ -33,3 +39,11 @@ def load(name: str) -> "Figure":
         names = ", ".join([*FIGURES, *LANGUAGE_MODELS])
         raise LabError(f"there is no reproduction {name!r}; it can be {names}, or all")
     return import_module(f"spillover.reproduce.{name.replace('-', '_')}").FIGURE
+
+
+def load_study(name: str) -> "Study":
+    """The one of language models of that name; raises `LabError` where there is none."""
+    if name not in LANGUAGE_MODELS:
+        names = ", ".join(LANGUAGE_MODELS)
+        raise LabError(f"there is no reproduction {name!r} with language models; it can be {names}")
+    return import_module(f"spillover.reproduce.{name.replace('-', '_')}").STUDY

@@ -1,40 +1,12 @@
-"""What a reproduction prints: a table for the terminal, in 80 columns."""
+"""What a reproduction prints of its checks, in 80 columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from spillover.report.sheet import Column, Sheet
-from spillover.report.verdict import interval, number, p_value, percent
-
-
-def ranks_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The rows of table 1, in blocks of a model each; below a number its 95% interval."""
-    numbers = ("facts", "rank", "chance", "p", "paper", "first", "chance")
-    sheet = Sheet([Column(name="data set"), *(Column(name=name, numbers=True) for name in numbers)])
-    model = None
-    for row in rows:
-        if row["model"] != model:
-            if model is not None:
-                sheet.end_section()
-            model = row["model"]
-            sheet.add_row(Text(model, style="bold"), *("" for _ in numbers))
-        sheet.add_row(
-            row["data"],
-            percent(row["facts"]),
-            (
-                Text(number(row["rank_after"]), style="bold"),
-                interval(row["rank_low"], row["rank_high"], share=False),
-            ),
-            number(row["rank_null"]),
-            p_value(row["rank_p"]),
-            number(row["paper_rank"]),
-            (Text(percent(row["top1_after"]), style="bold"), interval(row["top1_low"], row["top1_high"])),
-            percent(row["top1_null"]),
-        )
-    return sheet
 
 
 def checks_table(document: Mapping[str, Any]) -> RenderableType:
