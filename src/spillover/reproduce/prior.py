@@ -157,7 +157,7 @@ def _checks(rows: Sequence[Row], pairs: Mapping[str, Mapping[bool, Audited]]) ->
     if gaps:
         checks.append(
             Check(
-                statement="what it knows helps: the same subjects rank the rule's answer better than against it",
+                statement="what it knows helps: the same subjects rank the rule's answer better with it",
                 holds=all(low > 0 for _, low, _ in gaps.values()),
                 measured="; ".join(
                     f"{model}: {mean:.2f} ranks better [{low:.2f}, {high:.2f}]"
