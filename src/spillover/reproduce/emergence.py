@@ -148,7 +148,7 @@ def _checks(tunes: Sequence[Row]) -> list[Check]:
                 holds=all(row["rule_at"] > row[f"{name}_at"] for row in tunes),
                 measured="; ".join(
                     f"{_name(rows[0])}: {name} at step {_steps(rows, f'{name}_at')}, the rule at "
-                    f"{_steps(rows, 'rule_at')}, later by "
+                    f"{_steps(rows, 'rule_at')}, rule less {name} "
                     f"{spread([row['rule_at'] - row[f'{name}_at'] for row in rows], 0)}"
                     for rows in sets
                 ),
