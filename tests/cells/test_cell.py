@@ -7,10 +7,11 @@ from shutil import copytree
 
 import pytest
 
-from spillover.cells.cell import Cell
+from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import locate
 from spillover.errors import RunError
 from spillover.interventions.lora import Lora
+from spillover.knowledge.prompts import Question
 from spillover.llm.settings import FULL_RATE, FineTuneConfig
 
 
@@ -50,8 +51,24 @@ def test_everything_that_changes_the_numbers_changes_the_identity(tuned: Cell) -
     assert len({cell.identity for cell in (tuned, *others)}) == 1 + len(others)
 
 
+def test_a_cell_that_is_asked_along_its_tune_is_another_and_all_others_are_what_they_were(
+    untuned: Cell, tuned: Cell
+) -> None:
+    """Cells that were computed before there were askings are found again."""
+    keys = ["version", "weights", "tuned", "taught", "settings", "interventions", "questions", "folders"]
+    for cell in (untuned, tuned):
+        assert list(cell.document()) == keys
+        assert "ask_every" not in cell.summary()
+    asked = replace(tuned, ask_every=2)
+    assert asked.document() == tuned.document() | {"ask_every": 2}
+    assert len({cell.identity for cell in (tuned, asked, replace(tuned, ask_every=3))}) == 3
+    weights = Weights(identity="0" * 64, name="m", folder=Path("m"))
+    one = Cell(weights=weights, questions=(Question(prompt="Mara codes in", completions=(" Java", " Perl")),))
+    assert one.identity == "877ba4176dd7ee2baae21150cd91c625a4e9374a64cccb449542dbeb28645944"
+
+
 def test_a_cell_that_was_written_down_is_the_same(tuned: Cell) -> None:
-    for cell in (tuned, replace(tuned, interventions=(Lora(rank=2),), tuned=tuned.weights)):
+    for cell in (tuned, replace(tuned, interventions=(Lora(rank=2),), tuned=tuned.weights, ask_every=3)):
         again = Cell.of(json.loads(json.dumps(cell.document())))
         assert again == cell
         assert again.identity == cell.identity

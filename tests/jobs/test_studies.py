@@ -127,7 +127,7 @@ def test_prior_has_the_audits_numbers_and_those_of_the_true_answer(tiny: str, ag
         after["rank"]
         != of(document, data="turned", answer="the rule's", phase="after", seed="all")[0]["rank"]
     )
-    assert len(document["checks"]) == 6
+    assert len(document["checks"]) == 7
     with pytest.raises(
         LabError, match="prior sets two data sets side by side, got 1; give --data TRUE COUNTER"
     ):

@@ -139,7 +139,7 @@ def test_latex_escapes_and_a_row_has_every_column() -> None:
         "bridges": 0.9,
         "paper_rank": float("nan"),
     }
-    headings, line = table_of(COLUMNS, [row | measures])
+    headings, line = table_of(COLUMNS, [row | measures]).lines
     assert len(headings) == len(line) == 12
     lines = latex(COLUMNS, [row | measures]).splitlines()
     assert lines[-3].startswith(

@@ -11,10 +11,12 @@ import torch
 from spillover.errors import TrainingError
 from spillover.knowledge.prompts import Question
 from spillover.llm import finetune as module
-from spillover.llm.asking import STEP_ANSWERS, undisturbed
+from spillover.llm import models
+from spillover.llm.asking import STEP_ANSWERS, refuse_askings_apart, undisturbed
 from spillover.llm.finetune import FineTuneConfig
 from spillover.llm.score import score
-from tests.llm.tuning import CONFIG, EXAMPLES, NAMES, PLACES, same, tune
+from tests.llm.tuning import CONFIG, NAMES, PLACES, same, tune
+from tests.tiny_models import save_tiny_model
 
 QUESTIONS = [
     Question(prompt=f"{name} lives in", completions=tuple(f" {place}" for place in PLACES))
@@ -22,68 +24,60 @@ QUESTIONS = [
 ]
 
 
-def answers_in(log: list[dict[str, Any]]) -> dict[int, Any]:
+Log = list[dict[str, Any]]
+
+
+def logged(folder: Path, place: Path, config: FineTuneConfig = CONFIG, **options: Any) -> tuple[Any, Log]:
+    """The tuned model and the whole log."""
+    log: Log = []
+    model = tune(folder, place, config, on_log=lambda rows: log.__setitem__(slice(None), rows), **options)
+    return model, log
+
+
+def answers_in(log: Log) -> dict[int, Any]:
     return {row["step"]: row[STEP_ANSWERS] for row in log if STEP_ANSWERS in row}
 
 
+def draw() -> None:
+    """Go on in all random states."""
+    random.random()  # noqa: S311
+    np.random.random()
+    torch.rand(3)
+
+
+def states() -> tuple[Any, ...]:
+    _, numpys, *_ = np.random.get_state(legacy=True)
+    return random.getstate(), list(numpys), torch.get_rng_state().tolist()
+
+
 def test_a_tune_is_bit_by_bit_the_same_with_and_without_askings(tiny_folder: Path, tmp_path: Path) -> None:
-    logs: list[list[dict[str, Any]]] = [[], []]
-
-    def run(number: int, **options: Any) -> Any:
-        torch.manual_seed(5)
-        return tune(
-            tiny_folder,
-            tmp_path / str(number),
-            on_log=lambda log: logs.__setitem__(number, [*log]),
-            **options,
-        )
-
-    plain, asked = run(0), run(1, questions=QUESTIONS, ask_every=2)
+    plain, log = logged(tiny_folder, tmp_path / "plain")
+    asked, log_of_asked = logged(tiny_folder, tmp_path / "asked", questions=QUESTIONS, ask_every=2)
     assert same(plain, asked)
-    steps = 3 * 3
-    assert sorted(answers_in(logs[1])) == [2, 4, 6, 8]
-    assert answers_in(logs[0]) == {}
-    assert [row["loss"] for row in logs[0] if "loss" in row] == [
-        row["loss"] for row in logs[1] if "loss" in row
-    ]
-    assert len([row for row in logs[1] if "loss" in row]) == steps
+    assert answers_in(log) == {}
+    assert sorted(answers_in(log_of_asked)) == [2, 4, 6, 8]
+    losses = [[row["loss"] for row in rows if "loss" in row] for rows in (log, log_of_asked)]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 9
 
 
-def test_a_tune_with_dropout_draws_the_same_numbers(llama_folder: Path, tmp_path: Path, monkeypatch) -> None:
-    """A scoring that drew numbers, and left the model in another mode, would show."""
-    whole = module.AskAlong.on_step_end
-
-    def with_draws(self, *rest: Any, **named: Any) -> None:
-        def drawing(*of: Any) -> Any:
-            random.random(), np.random.random(), torch.rand(3)
-            assert not of[0].training
-            return score(*of)
-
-        monkeypatch.setattr("spillover.llm.asking.score", drawing)
-        whole(self, *rest, **named)
-
-    monkeypatch.setattr(module.AskAlong, "on_step_end", with_draws)
-    config = FineTuneConfig(epochs=2, learning_rate=1e-2, batch_size=3, lora=2)
-    plain = tune(llama_folder, tmp_path / "plain", config)
-    asked = tune(llama_folder, tmp_path / "asked", config, questions=QUESTIONS, ask_every=1)
+def test_a_tune_with_dropout_draws_the_same_numbers_whatever_an_asking_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny_model(tmp_path / "model", "llama", attention_dropout=0.5)
+    monkeypatch.setattr("spillover.llm.asking.score", lambda *of: draw() or score(*of))
+    plain, _ = logged(folder, tmp_path / "plain")
+    asked, log = logged(folder, tmp_path / "asked", questions=QUESTIONS, ask_every=1)
+    assert len(answers_in(log)) == 9
     assert same(plain, asked)
 
 
 def test_the_last_asking_is_what_the_tuned_model_answers(llama_folder: Path, tmp_path: Path) -> None:
-    from spillover.llm import models
-
-    log: list[dict[str, Any]] = []
-    tuned = tune(
-        llama_folder,
-        tmp_path,
-        questions=QUESTIONS,
-        ask_every=3,
-        on_log=lambda rows: log.__setitem__(slice(None), rows),
-    )
+    tuned, log = logged(llama_folder, tmp_path, questions=QUESTIONS, ask_every=3)
     answers = answers_in(log)
     assert list(answers) == [3, 6, 9]
     after = score(tuned, models.load_tokenizer(llama_folder, tuned.config), QUESTIONS)
-    np.testing.assert_array_equal(np.float32(answers[9]), np.float32(after))
+    np.testing.assert_array_equal(np.array(answers[9], np.float32), np.array(after, np.float32))
     assert answers[9] != answers[3]
 
 
@@ -91,11 +85,8 @@ def test_a_tune_that_was_killed_has_the_askings_from_before(
     llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    logs: list[list[dict[str, Any]]] = [[], []]
     options: dict[str, Any] = {"questions": QUESTIONS, "ask_every": 2}
-    whole = tune(
-        llama_folder, tmp_path / "whole", on_log=lambda rows: logs.__setitem__(0, [*rows]), **options
-    )
+    whole, log = logged(llama_folder, tmp_path / "whole", **options)
 
     def kill(step: int, steps: int) -> None:
         if step == 5:
@@ -105,13 +96,11 @@ def test_a_tune_that_was_killed_has_the_askings_from_before(
         tune(llama_folder, tmp_path / "again", on_step=kill, **options)
     asked: list[Any] = []
     monkeypatch.setattr("spillover.llm.asking.score", lambda *of: asked.append(1) or score(*of))
-    again = tune(
-        llama_folder, tmp_path / "again", on_log=lambda rows: logs.__setitem__(1, [*rows]), **options
-    )
+    again, log_of_again = logged(llama_folder, tmp_path / "again", **options)
     assert same(whole, again)
     assert len(asked) == 2, "of steps 6 and 8; those from before are in the log of the checkpoint"
-    assert answers_in(logs[0]) == answers_in(logs[1])
-    assert sorted(answers_in(logs[1])) == [2, 4, 6, 8]
+    assert answers_in(log) == answers_in(log_of_again)
+    assert sorted(answers_in(log)) == [2, 4, 6, 8]
 
 
 def test_what_cannot_be_scored_is_none_and_no_number_is_infinite(
@@ -119,43 +108,28 @@ def test_what_cannot_be_scored_is_none_and_no_number_is_infinite(
 ) -> None:
     values = [np.array([np.nan, -np.inf, -0.1])]
     monkeypatch.setattr("spillover.llm.asking.score", lambda *of: values)
-    log: list[dict[str, Any]] = []
-    tune(
-        llama_folder,
-        tmp_path,
-        questions=QUESTIONS[:1],
-        ask_every=9,
-        on_log=lambda rows: log.__setitem__(slice(None), rows),
-    )
+    _, log = logged(llama_folder, tmp_path, questions=QUESTIONS[:1], ask_every=9)
     assert answers_in(log) == {9: [[None, -3.4028235e38, -0.1]]}
 
 
 def test_a_model_is_left_as_it_was(llama_folder: Path) -> None:
-    from spillover.llm import models
-
     model, _ = models.load(llama_folder)
     model.train()
     layers = list(model.modules())
     layers[3].eval()
-    before, wrapped = [layer.training for layer in layers], lambda *of: None
+    before, wrapped, drawn = [layer.training for layer in layers], lambda *of: None, states()
     model.forward = wrapped
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     with undisturbed(model) as still:
         assert not any(layer.training for layer in still.modules())
         assert "forward" not in vars(still)
-        random.random(), np.random.random(), torch.rand(3)
+        draw()
     assert [layer.training for layer in layers] == before
     assert vars(model)["forward"] is wrapped
-    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
+    assert states() == drawn
 
 
 def test_a_model_on_several_processes_is_not_asked_along_its_tune(llama_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="between askings must be 1 or more, or 0 for none, got -1"):
         tune(llama_folder, tmp_path, questions=QUESTIONS, ask_every=-1)
-    monkey = FineTuneConfig(epochs=1, processes=2)
     with pytest.raises(TrainingError, match="on 2 processes cannot be asked while it is tuned"):
-        module.refuse_askings_apart(2, monkey.processes)
-
-
-assert len(EXAMPLES) == 7
-assert CONFIG.epochs == 3
+        refuse_askings_apart(2, processes=2)

@@ -100,7 +100,7 @@ def reproduce_study(
         if audits:
             shown = study.shown(found.rows)
             run.write_text("table.tex", latex(study.columns, shown))
-            write_findings(run, found, document, table_of(study.columns, shown))
+            write_findings(run, found, document, table_of(study.columns, shown), study.brackets)
         done.end(run, document)
     return {"run": str(folder), **jsonable(document), **made_with(run)}
 

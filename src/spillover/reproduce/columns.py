@@ -11,6 +11,7 @@ from spillover.report.sheet import Cell, Sheet
 from spillover.report.sheet import Column as SheetColumn
 from spillover.report.verdict import interval, number, p_value, percent
 from spillover.reproduce.figure import Row
+from spillover.reproduce.save import PageTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,15 @@ RANK_CHANCE, TOP1_CHANCE = valued("rank_null", "chance"), share("top1_null", "ch
 RANK_P, TOP1_P = p_of("rank_p"), p_of("top1_p", narrow=None)
 
 
-def table_of(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Headings, then a line for each row."""
-    return [
-        tuple(column.heading for column in columns),
-        *(tuple(column.cell(row) for column in columns) for row in rows),
-    ]
+def table_of(columns: Sequence[Column], rows: Sequence[Row]) -> PageTable:
+    """For a page."""
+    return PageTable(
+        lines=[
+            [column.heading for column in columns],
+            *([column.cell(row) for column in columns] for row in rows),
+        ],
+        numbers=[column.numbers for column in columns],
+    )
 
 
 def sheets_of(columns: Sequence[Column], rows: Sequence[Row]) -> RenderableType:
@@ -103,7 +107,7 @@ def _cell(column: Column, row: Row) -> Cell:
 
 def latex(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     """The table for a paper's appendix (with booktabs), a block for each text of the first column."""
-    headings, *lines = table_of(columns, rows)
+    headings, *lines = table_of(columns, rows).lines
     align = "".join("r" if column.numbers else "l" for column in columns)
     made = [
         r"% needs \usepackage{booktabs}",

@@ -19,6 +19,7 @@ from spillover.report.verdict import defined
 from spillover.reproduce.columns import Column, counted, share, valued
 from spillover.reproduce.figure import Check, Findings, Row, spread
 from spillover.reproduce.measured import measured
+from spillover.reproduce.save import LEAST_AND_MOST
 from spillover.reproduce.study import Audited, Request, Study
 from spillover.reproduce.style import curves, data, titled
 from spillover.symbolic.summary import mean_least_most
@@ -267,5 +268,6 @@ STUDY = Study(
         share("top1_null", "chance"),
         valued("rank", "mean rank", narrow="rank"),
     ),
+    brackets=LEAST_AND_MOST,
     shown=passed,
 )

@@ -12,9 +12,10 @@ from spillover.errors import LabError
 from spillover.point import Point
 from spillover.report.charts import NULL, Chart
 from spillover.report.verdict import SHOWN, interval, number, p_phrase, percent
+from spillover.report.verdict import outcome as verdict
 from spillover.reproduce.columns import Column, named, p_of, share, valued
 from spillover.reproduce.figure import Check, Findings, Row
-from spillover.reproduce.measured import measured
+from spillover.reproduce.measured import learned, measured
 from spillover.reproduce.study import Audited, Request, Study
 from spillover.reproduce.style import data, titled
 from spillover.runs.stats import mean_interval
@@ -85,6 +86,7 @@ def _rows_of(audited: Audited, scores: pa.Table, answer: str) -> Iterator[Row]:
                     "facts": rule["facts"]["top1"],
                     "bridges": rule["bridges"]["top1"],
                     **_numbers(found, phase),
+                    "verdict": verdict(rule).value,
                 }
 
 
@@ -165,6 +167,15 @@ def _checks(rows: Sequence[Row], pairs: Mapping[str, Mapping[bool, Audited]]) ->
                 ),
             )
         )
+    tuned = [row for row in rows if (row["answer"], row["phase"]) == (RULES, "after")]
+    known = sum(map(learned, tuned))
+    checks.append(
+        Check(
+            statement="facts and bridges are learned everywhere, so that there is a verdict",
+            holds=known == len(tuned),
+            measured=f"{known} of {len(tuned)}",
+        )
+    )
     return [check for check in checks if check]
 
 
@@ -214,7 +225,15 @@ _PHASES = {"before": "before tuning", "after": "after tuning"}
 
 def _chart(rows: Sequence[Row]) -> Chart:
     """Shares of first places and mean ranks, before and after, with chance as a tick."""
-    lines = [{**row, "what": _what(row), "when": _PHASES[row["phase"]]} for row in rows]
+    several = len({row["model"] for row in rows}) > 1
+    lines = [
+        {
+            **row,
+            "what": f"{row['model']}, {_what(row)}" if several else _what(row),
+            "when": _PHASES[row["phase"]],
+        }
+        for row in rows
+    ]
     colour = alt.Color(
         "when:N",
         scale=alt.Scale(domain=list(_PHASES.values()), range=["#9cc8e3", "#0072b2"]),

@@ -6,7 +6,7 @@ While it trains, the state of each experiment lies under state/, so that what wa
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -111,29 +111,48 @@ def results_of(
     )
 
 
-def write_findings(
-    run: Run, findings: Findings, results: dict[str, Any], table: Sequence[Sequence[str]] = ()
-) -> None:
-    """Write the chart, as page and as pictures, and the table, each in one piece.
+@dataclass(frozen=True, kw_only=True)
+class PageTable:
+    """The table on a page."""
 
-    `table` stands on the page: its headings, then its rows.
+    lines: Sequence[Sequence[str]]
+    """Its headings, then its rows."""
+    numbers: Sequence[bool]
+    """Which of its columns are."""
+
+
+LEAST_AND_MOST = "the least and the most of all runs"
+"""What brackets hold."""
+
+
+def write_findings(
+    run: Run,
+    findings: Findings,
+    results: dict[str, Any],
+    table: PageTable | None = None,
+    brackets: str = LEAST_AND_MOST,
+) -> None:
+    """Write the chart, as page and as pictures, and the rows, each in one piece.
+
+    `table` stands on the page, too; `brackets` says what its numbers in brackets are.
     """
     chart = findings.draw()
     spec = jsonable(chart.to_dict())
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    run.write_text("chart.html", _page(chart, results, table))
+    run.write_text("chart.html", _page(chart, results, table, brackets))
     run.write_text("chart.svg", vl_convert.vegalite_to_svg(spec, vl_version=version))
     run.write_bytes("chart.pdf", vl_convert.vegalite_to_pdf(spec, vl_version=version))
     run.write_csv("table.csv", findings.rows)
 
 
-def _page(chart: Chart, results: dict[str, Any], table: Sequence[Sequence[str]]) -> str:
+def _page(chart: Chart, results: dict[str, Any], table: PageTable | None, brackets: str) -> str:
     template = templates("spillover.reproduce").get_template("page.html.j2")
     script = drawing_script()
     return template.render(
         **{name: results[name] for name in ("name", "claim", "checks", "settings")},
         chart=chart_json(chart),
         table=table,
+        brackets=brackets,
         script=Markup(script),  # noqa: S704 - our own code, nothing from the data
         policy=policy_of(script),
     )

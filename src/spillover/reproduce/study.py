@@ -111,5 +111,7 @@ class Study:
     """Of all stages' audits that are done, one at least. The rows are table.csv and the document's `rows`."""
     columns: tuple[Column, ...]
     """The table for people."""
+    brackets: str = "95% intervals"
+    """What its numbers in brackets are, and those of the checks."""
     shown: Callable[[Sequence[Row]], Sequence[Row]] = lambda rows: rows
     """From the rows (of findings, or of a document) those of that table."""

@@ -23,6 +23,7 @@ from spillover.reproduce.columns import (
 )
 from spillover.reproduce.figure import Check, Findings, Row, spread
 from spillover.reproduce.measured import learned, row_of
+from spillover.reproduce.save import LEAST_AND_MOST
 from spillover.reproduce.study import Audited, Request, Study
 from spillover.reproduce.style import INK, data, titled
 
@@ -151,4 +152,5 @@ STUDY = Study(
     stages=(points,),
     findings=findings,
     columns=COLUMNS,
+    brackets=f"95% intervals in the table, in the checks {LEAST_AND_MOST}",
 )

@@ -17,7 +17,7 @@ class Correlation:
 
     rho: float
     low: float
-    """The 95% interval; NaN for fewer than four pairs."""
+    """The 95% interval; NaN for fewer than four pairs, and where ρ is 1 or −1, of which it cannot tell."""
     high: float
     p_value: float
     """Share of deals of the second numbers that go along with the first at least as well: one-sided."""
@@ -59,11 +59,9 @@ def rank_correlation(
         total += rng.permuted(np.broadcast_to(y[mine], (permutations, mine.sum())), axis=1) @ x[mine]
     at_least = np.count_nonzero(total / scale >= rho - _TOLERANCE)
     low, high = np.nan, np.nan
-    if n > 3:
-        with np.errstate(divide="ignore"):  # of 1 it is infinite, and so is its interval's place
-            middle = np.arctanh(rho)
+    if n > 3 and abs(rho) < 1 - _TOLERANCE:
         half = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (n - 3))
-        low, high = np.tanh([middle - half, middle + half])
+        low, high = np.tanh(np.arctanh(rho) + np.array([-half, half]))
     return Correlation(
         rho=rho,
         low=float(low),
