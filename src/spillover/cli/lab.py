@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,9 +21,9 @@ _SEVERAL = Parameter(
     consume_multiple=True,
     show_default=lambda values: " ".join(map(str, values)),
 )
-_TABLE_1 = Group("Table 1", sort_key=4)
-_TABLE = Parameter(group=_TABLE_1, show_default=False)
-_TABLE_LIST = Parameter(group=_TABLE_1, negative="", consume_multiple=True, show_default=False)
+_STUDIES = Group("Language models", sort_key=4)
+_STUDY = Parameter(group=_STUDIES, show_default=False)
+_STUDY_LIST = Parameter(group=_STUDIES, negative="", consume_multiple=True, show_default=False)
 
 
 def symbolic(
@@ -124,14 +125,14 @@ def reproduce(
     out: Path | None = None,
     fresh: Annotated[bool, Parameter(negative="")] = False,
     list: Annotated[bool, Parameter(negative="")] = False,
-    models: Annotated[tuple[str, ...], _TABLE_LIST] = (),
-    data: Annotated[tuple[str, ...], _TABLE_LIST] = (),
-    seeds: Annotated[tuple[int, ...], _TABLE_LIST] = (),
-    lora: Annotated[int | None, _TABLE] = None,
-    recipe: Annotated[Literal["ours", "paper"] | None, _TABLE] = None,
-    keep_model: Annotated[bool, Parameter(group=_TABLE_1, negative="", show_default=False)] = False,
-    on: Annotated[Where, _TABLE] = "local",
-    workers: Annotated[int | None, _TABLE] = None,
+    models: Annotated[tuple[str, ...], _STUDY_LIST] = (),
+    data: Annotated[tuple[str, ...], _STUDY_LIST] = (),
+    seeds: Annotated[tuple[int, ...], _STUDY_LIST] = (),
+    lora: Annotated[int | None, _STUDY] = None,
+    recipe: Annotated[Literal["ours", "paper"] | None, _STUDY] = None,
+    keep_model: Annotated[bool, Parameter(group=_STUDIES, negative="", show_default=False)] = False,
+    on: Annotated[Where, _STUDY] = "local",
+    workers: Annotated[int | None, _STUDY] = None,
     json: Json = False,
 ) -> int:
     """Make a figure or table or check a theorem of the paper anew, and say what holds.
@@ -147,9 +148,9 @@ def reproduce(
     list
         Show the names and what they are about.
     models
-        Short names, hub ids or folders (the paper's five).
+        Short names, hub ids or folders (smollm2-135m; of table-1 the paper's five).
     data
-        Built-in knowledge bases or files (the paper's five).
+        Built-in knowledge bases or files (of table-1 the paper's five).
     seeds
         A tune for each (0 1 2).
     lora
@@ -163,23 +164,23 @@ def reproduce(
     workers
         Cells at a time (1).
     """
-    from spillover.reproduce import FIGURES, LANGUAGE_MODELS, load
+    from spillover.reproduce import FIGURES, STUDIES, load
 
     if list:
-        return _list(FIGURES | LANGUAGE_MODELS, json)
+        return _list(FIGURES | STUDIES, json)
     if name is None:
-        raise LabError(f"say what to reproduce: {', '.join([*FIGURES, *LANGUAGE_MODELS])}, or all")
+        raise LabError(f"say what to reproduce: {', '.join([*FIGURES, *STUDIES])}, or all")
     given = {"models": models, "data": data, "seeds": seeds, "lora": lora, "recipe": recipe}
     given = {option: value for option, value in given.items() if value not in ((), None)}
     given |= {"keep_model": True} if keep_model else {}
-    if name in LANGUAGE_MODELS:
+    if name in STUDIES:
         if fresh:
-            raise LabError("table-1 has no --fresh: its cells are kept; use another --out")
-        return _table_1(given, on, workers, out, json)
+            raise LabError(f"{name} has no --fresh: its cells are kept; use another --out")
+        return _study(name, given, executor(on, workers), out, json)
     if given or workers or on != "local":
         raise LabError(
-            "--models, --data, --seeds, --lora, --recipe, --keep-model, --on and --workers are for table-1, "
-            f"not {name}"
+            "--models, --data, --seeds, --lora, --recipe, --keep-model, --on and --workers are for "
+            f"{', '.join(STUDIES)}, not {name}"
         )
     root = out or Path("runs")
     if name == "all":
@@ -205,17 +206,20 @@ def reproduce(
     return 0
 
 
-def _table_1(given: dict[str, Any], on: Where, workers: int | None, out: Path | None, as_json: bool) -> int:
+def _study(name: str, given: dict[str, Any], who: Any, out: Path | None, as_json: bool) -> int:
     with redirect_stdout(sys.stderr), Bars() as bars:  # Ray prints there what befell its nodes
-        from spillover.jobs.table_1 import table_1
+        from spillover.jobs.study import reproduce_study
+        from spillover.reproduce import load_study
 
-        document = table_1(**given, executor=executor(on, workers), out=out, progress=bars)
+        study = load_study(name)
+        options = replace(study.options, **given)
+        document = reproduce_study(study, options, executor=who, out=out, progress=bars)
     if as_json:
         print_json(document)
     else:
-        from spillover.reproduce.tables import checks_table, ranks_table
+        from spillover.reproduce.tables import checks_table, study_table
 
-        print_rich(ranks_table(document["rows"]))
+        print_rich(study_table(study.table, document["rows"]))
         print_rich(checks_table(document))
     for audit in document["failed"]:
         print(f"failed: {audit['model']}, {audit['knowledge_base']}: {audit['failed']}", file=sys.stderr)

@@ -12,30 +12,17 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import DataError
-from spillover.interventions.hooks import Intervention
 from spillover.knowledge.faults import read_text, show, suggest
 from spillover.knowledge.yaml_text import read_yaml
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sources import DEFAULT_MODEL
+from spillover.point import Point
 
 SETTINGS = tuple(field.name for field in fields(FineTuneConfig) if field.name != "seed")
 """Names of the settings of a tune that a spec may vary."""
 
 _KEYS = ("name", "kb", "model", "seeds", "shuffle", *SETTINGS)
 _MOST = 1000  # audits of one sweep; more is a slip in the grid
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One audit of the grid."""
-
-    kb: str
-    model: str
-    settings: FineTuneConfig
-    shuffle: bool
-    interventions: tuple[Intervention, ...] = ()
-    varied: Mapping[str, Any]
-    """What tells it from the other points: the entries of the grid with several values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +65,23 @@ def read_grid(spec: Path) -> Grid:
         raise DataError(f"{spec}: the grid has more than {_MOST:,} points; give shorter lists")
     varied = [key for key, choices in values.items() if len(choices) > 1]
     choices = [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
+    seeds = _checked(spec, "seeds", seeds, tuple[int, ...])
     return Grid(
         name=_checked(spec, "name", name, str),
-        seeds=_checked(spec, "seeds", seeds, tuple[int, ...]),
+        seeds=seeds,
         values=values,
-        points=tuple(_point(spec, choice, varied) for choice in choices),
+        points=tuple(_point(spec, choice, seeds, varied) for choice in choices),
     )
 
 
-def _point(spec: Path, values: Mapping[str, Any], varied: Sequence[str]) -> Point:
+def _point(spec: Path, values: Mapping[str, Any], seeds: tuple[int, ...], varied: Sequence[str]) -> Point:
     """One combination; a knowledge base or model that is a file is meant from where the spec is."""
     kb, model = (_beside(spec, _checked(spec, key, values[key], str)) for key in ("kb", "model"))
     settings = {name: values[name] for name in SETTINGS if name in values}
     return Point(
         kb=kb,
         model=model,
+        seeds=seeds,
         settings=_checked(spec, "settings", settings, FineTuneConfig),
         shuffle=_checked(spec, "shuffle", values["shuffle"], bool),
         varied={key: values[key] for key in varied},

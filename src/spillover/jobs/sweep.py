@@ -1,7 +1,7 @@
 """Many audits that share their cells: a grid of knowledge bases, models and settings, here or on Ray."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from spillover.cells.folder import CellFolder, store_beside
 from spillover.cells.plan import Executor, carry_out, one_after_another
 from spillover.errors import RunError, SpilloverError
 from spillover.jobs.audit import AuditPlan, carry_out_audit, plan_audit
-from spillover.jobs.grid import SETTINGS, Grid, Point, read_grid
+from spillover.jobs.grid import SETTINGS, read_grid
+from spillover.point import Point
 from spillover.report.page import write_report
 from spillover.runs.files import hash_json
 from spillover.runs.naming import slug
@@ -37,7 +38,7 @@ def sweep(
     are reported as failed, and the next call tries it again. Raises DataError, ModelError or RunError.
     """
     grid = read_grid(Path(spec))
-    plans = plan_grid(grid, progress)
+    plans = plan_points(grid.points, progress)
     folder = Path(out) if out else Path("runs") / slug(grid.name)
     place = store_beside(folder)
     with Run.start(
@@ -50,8 +51,13 @@ def sweep(
     ) as run:
         if run.complete:
             return run.results
-        done = carry_out_grid(grid, plans, run, place, executor=executor, progress=progress)
-        document = {"run": str(folder), "seconds": run.seconds, "cells": done.cells, "audits": done.audits}
+        done = carry_out_points(grid.points, plans, run, place, executor=executor, progress=progress)
+        document = {
+            "run": str(folder),
+            "seconds": run.seconds,
+            "cells": done.cells,
+            "audits": list(done.audits),
+        }
         whole = [folder / audit["run"] for audit in done.audits if "failed" not in audit]
         if whole:
             write_report(whole, folder / "report.html")
@@ -59,20 +65,20 @@ def sweep(
     return document
 
 
-def plan_grid(grid: Grid, progress: Progress = silent, *, keep_model: bool = False) -> list[AuditPlan]:
-    """What the audit of each point will have done; `keep_model` keeps each seed's tuned weights."""
+def plan_points(points: Sequence[Point], progress: Progress = silent) -> list[AuditPlan]:
+    """What the audit of each point will have done."""
     return [
         plan_audit(
             point.kb,
             model=point.model,
-            seeds=grid.seeds,
+            seeds=point.seeds,
             settings=point.settings,
             shuffle=point.shuffle,
             interventions=point.interventions,
-            keep_model=keep_model,
+            keep_model=point.keep_model,
             progress=progress,
         )
-        for point in grid.points
+        for point in points
     ]
 
 
@@ -83,33 +89,49 @@ def hashes_of(plans: Sequence[AuditPlan]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridDone:
-    """What became of a grid."""
+class Done:
+    """What became of some points."""
 
-    cells: dict[str, int]
-    """How many are done and how many failed."""
-    audits: list[dict[str, Any]]
+    points: tuple[Point, ...] = ()
+    audits: tuple[dict[str, Any], ...] = ()
     """The entry of each point, as the document of `spillover sweep --json` has it."""
-    failure: str | None
-    """The reason of the first cell that failed."""
+    identities: frozenset[str] = frozenset()
+    """Of the cells that are done."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """By the identity of a cell that failed: why."""
+
+    def __add__(self, other: "Done") -> "Done":
+        return Done(
+            points=self.points + other.points,
+            audits=self.audits + other.audits,
+            identities=self.identities | other.identities,
+            failures={**self.failures, **other.failures},
+        )
+
+    @property
+    def cells(self) -> dict[str, int]:
+        """How many are done and how many failed."""
+        return {"done": len(self.identities), "failed": len(self.failures)}
 
     def end(self, run: Run, document: Mapping[str, Any]) -> None:
-        """Finish the grid's run with its document, or mark it as failed."""
-        if self.failure:
-            run.fail(f"{self.cells['failed']} cells failed; the first: {self.failure}")
+        """Finish the run of all of it with its document, or mark it as failed."""
+        if self.failures:
+            first = next(iter(self.failures.values()))
+            run.fail(f"{len(self.failures)} cells failed; the first: {first}")
         else:
             run.finish(document, run.seconds)
 
 
-def carry_out_grid(
-    grid: Grid,
+def carry_out_points(
+    points: Sequence[Point],
     plans: Sequence[AuditPlan],
     run: Run,
     place: Path,
     *,
+    numbered_from: int = 1,
     executor: Executor | None = None,
     progress: Progress = silent,
-) -> GridDone:
+) -> Done:
     """Have the missing cells computed in a place, and each audit whose cells are done recorded in the run."""
     cells = [cell for plan in plans for cell in plan.folders(place)]
     failed = carry_out(
@@ -118,37 +140,43 @@ def carry_out_grid(
         on_done=lambda _: run.record_seconds(),
         progress=progress,
     )
-    return GridDone(
-        cells={"done": len(set(cells)) - len(failed), "failed": len(failed)},
-        audits=list(_audits(grid, plans, run.folder, place, failed, progress)),
-        failure=str(next(iter(failed.values()))) if failed else None,
+    whole = frozenset(folder.cell.identity for folder in cells if folder not in failed)
+    audits = _audits(points, plans, run.folder, place, failed, numbered_from, progress)
+    return Done(
+        points=tuple(points),
+        audits=tuple(audits),
+        identities=whole,
+        failures={folder.cell.identity: str(error) for folder, error in failed.items()},
     )
 
 
 def _audits(
-    grid: Grid,
+    points: Sequence[Point],
     plans: Sequence[AuditPlan],
     folder: Path,
     place: Path,
     failed: Mapping[CellFolder, SpilloverError],
+    numbered_from: int,
     progress: Progress,
 ) -> Iterator[dict[str, Any]]:
     """Each point's entry of the document; its audit is recorded where all of its cells are done."""
-    digits = len(str(len(plans)))
-    for number, (point, plan) in enumerate(zip(grid.points, plans, strict=True), 1):
+    digits = max(2, len(str(len(plans))))
+    for number, (point, plan) in enumerate(zip(points, plans, strict=True), numbered_from):
         name = f"{number:0{digits}}-{slug(plan.kb.name)}-{slug(Path(point.model).name)}"
         entry = {**_described(point), "knowledge_base": plan.kb.name, "varied": dict(point.varied)}
         reasons = [str(failed[cell]) for cell in plan.folders(place) if cell in failed]
         if reasons:
             yield {**entry, "failed": reasons[0]}
             continue
-        results = carry_out_audit(plan, folder / name, place, passed={"kb": point.kb}, progress=progress)
+        passed = {"kb": point.kb if isinstance(point.kb, str) else None}
+        results = carry_out_audit(plan, folder / name, place, passed=passed, progress=progress)
         yield {**entry, "run": name, "facts": results["facts"], "rules": results["rules"]}
 
 
 def _described(point: Point) -> dict[str, Any]:
     settings = {name: getattr(point.settings, name) for name in SETTINGS}
-    return {"kb": point.kb, "model": point.model, "shuffle": point.shuffle, **settings}
+    kb = point.kb if isinstance(point.kb, str) else point.kb.name
+    return {"kb": kb, "model": point.model, "shuffle": point.shuffle, **settings}
 
 
 def workers(count: int) -> Executor:

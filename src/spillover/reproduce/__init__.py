@@ -3,13 +3,15 @@
 Their modules are imported when they are asked for: this file imports neither torch nor altair.
 """
 
+from collections.abc import Collection
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spillover.errors import LabError
 
 if TYPE_CHECKING:
     from spillover.reproduce.figure import Figure
+    from spillover.reproduce.study import Study
 
 FIGURES = {
     "dynamics": "factorized against merged: losses over time",
@@ -23,13 +25,24 @@ FIGURES = {
 }
 """Every reproduction of the one-layer model by its name, and what it is about."""
 
-LANGUAGE_MODELS = {"table-1": "language models on five data sets (hours, or days; see --models)"}
-"""The same of language models; `jobs` has them."""
+STUDIES = {
+    "table-1": "language models on five data sets (hours, or days; see --models)",
+}
+"""Every reproduction with language models; they take hours."""
 
 
 def load(name: str) -> "Figure":
-    """The reproduction of that name; raises `LabError` where there is none."""
-    if name not in FIGURES:
-        names = ", ".join([*FIGURES, *LANGUAGE_MODELS])
+    """The reproduction of the one-layer model of that name; raises `LabError` where there is none."""
+    return _module(name, FIGURES).FIGURE
+
+
+def load_study(name: str) -> "Study":
+    """The reproduction with language models of that name; raises `LabError` where there is none."""
+    return _module(name, STUDIES).STUDY
+
+
+def _module(name: str, among: Collection[str]) -> Any:
+    if name not in among:
+        names = ", ".join([*FIGURES, *STUDIES])
         raise LabError(f"there is no reproduction {name!r}; it can be {names}, or all")
-    return import_module(f"spillover.reproduce.{name.replace('-', '_')}").FIGURE
+    return import_module(f"spillover.reproduce.{name.replace('-', '_')}")

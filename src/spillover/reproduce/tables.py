@@ -1,40 +1,36 @@
 """What a reproduction prints: a table for the terminal, in 80 columns."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from spillover.report.sheet import Column, Sheet
-from spillover.report.verdict import interval, number, p_value, percent
+from spillover.reproduce.figure import Row
+from spillover.reproduce.study import Cell, Table
 
 
-def ranks_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The rows of table 1, in blocks of a model each; below a number its 95% interval."""
-    numbers = ("facts", "rank", "chance", "p", "paper", "first", "chance")
-    sheet = Sheet([Column(name="data set"), *(Column(name=name, numbers=True) for name in numbers)])
-    model = None
-    for row in rows:
-        if row["model"] != model:
-            if model is not None:
-                sheet.end_section()
-            model = row["model"]
-            sheet.add_row(Text(model, style="bold"), *("" for _ in numbers))
-        sheet.add_row(
-            row["data"],
-            percent(row["facts"]),
-            (
-                Text(number(row["rank_after"]), style="bold"),
-                interval(row["rank_low"], row["rank_high"], share=False),
-            ),
-            number(row["rank_null"]),
-            p_value(row["rank_p"]),
-            number(row["paper_rank"]),
-            (Text(percent(row["top1_after"]), style="bold"), interval(row["top1_low"], row["top1_high"])),
-            percent(row["top1_null"]),
-        )
+def study_table(table: Table, rows: Sequence[Row]) -> RenderableType:
+    """A study's rows, in its sections."""
+    names = ["\n".join(heading).strip() for heading in table.columns]
+    sheet = Sheet([Column(least=14), *(Column(name=name, numbers=True) for name in names)])
+    for number, (section, mine) in enumerate(sections(table, rows)):
+        if number:
+            sheet.end_section()
+        sheet.add_row(Text(section, style="bold"), *("" for _ in names))
+        for name, cells in mine:
+            sheet.add_row(name, *((Text(cell[0], style="bold"), *cell[1:]) for cell in cells))
     return sheet
+
+
+def sections(table: Table, rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, list[Cell]]]]]:
+    """(section, its rows: (name, a cell for each column))"""
+    return [
+        (section, [(table.name(row), [show(row) for show in table.columns.values()]) for row in mine])
+        for section, mine in groupby(rows, table.section)
+    ]
 
 
 def checks_table(document: Mapping[str, Any]) -> RenderableType:
