@@ -31,9 +31,9 @@ def test_several_processes_give_the_answers_and_the_log_of_one(tuned: Cell, plac
 def test_a_tune_that_does_not_fit_is_refused_before_its_weights_are_loaded(
     tuned: Cell, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_free", lambda: (False, 1000))
+    monkeypatch.setattr(memory, "_room", lambda: memory.Room(machine=1000))
     monkeypatch.setattr("spillover.llm.models.load", lambda *rest, **options: pytest.fail("loaded"))
     folder = CellFolder(cell=tuned, place=place)
     (error,) = carry_out([folder]).values()
     assert isinstance(error, TrainingError)
-    assert "takes at least" in str(error)
+    assert "it cannot fit; use " in str(error)
