@@ -158,7 +158,8 @@ def test_on_a_cpu_processes_share_one_memory(llama_folder: Path, free: Any) -> N
 
 
 def test_activations_are_recomputed_where_they_do_not_fit(llama_folder: Path, free: Any) -> None:
-    long, lines = LONGEST | {"longest_row": 64}, list[str]()
+    long: dict[str, Any] = {"longest_row": 64, "longest_answer": 3}
+    lines: list[str] = []
     kept, again = (
         forecast_memory(llama_folder, FineTuneConfig(), recompute=recompute, **long)
         for recompute in (False, True)
