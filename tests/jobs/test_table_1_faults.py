@@ -1,4 +1,4 @@
-"""Table 1 where a cell diverges, or memory or disk run out: one clear line, the rest of the table, and it goes on."""
+"""Table 1 where a cell diverges, or memory or disk run out: one line, the other rows, and it goes on."""
 
 import errno
 import gc
@@ -42,7 +42,7 @@ def three(here: Path) -> list[str]:
 
 def diverges(whole: Tune, *arguments: Any, **options: Any) -> Any:
     *before, settings = arguments
-    return whole(*before, replace(settings, learning_rate=1e30, warmup=0.0), **options)
+    return whole(*before, replace(settings, epochs=4, learning_rate=1e12, warmup=0.0), **options)
 
 
 def has_no_room_on_the_gpu(whole: Tune, *arguments: Any, **options: Any) -> Any:
@@ -68,7 +68,7 @@ def cannot_save(whole: Tune, *arguments: Any, **options: Any) -> Any:
     [
         (
             diverges,
-            "the loss is not finite at step 2 (learning rate 1e+30); tune with a smaller --learning-rate",
+            "the loss is not finite at step 2 (learning rate 1e+12); tune with a smaller --learning-rate",
         ),
         (
             has_no_room_on_the_gpu,
@@ -104,12 +104,12 @@ def test_a_cell_that_fails_costs_its_own_row_alone(
     assert sentence in failed
     document = json.loads(captured.out)
     assert [row["data"] for row in document["rows"]] == ["people", "last"]
-    assert document["cells"] == {"done": 5, "failed": 1}
+    assert document["cells"] == {"done": 3, "failed": 1}, "all ask the untuned model the same"
     assert read_run("runs/table-1").status == "failed"
     states = {path: read_run(path).status for path in Path("runs/cells").iterdir()}
-    assert sorted(states.values()) == ["complete"] * 5 + ["failed"]
+    assert sorted(states.values()) == ["complete"] * 3 + ["failed"]
     kept = {path: path.read_bytes() for path in finished(states)}
-    assert len(kept) == 5
+    assert len(kept) == 3
     assert read_run("runs/table-1/1-people-tiny").status == "complete"
     assert not Path("runs/table-1/2-others-tiny").exists()
 
@@ -139,7 +139,7 @@ def test_a_model_that_is_too_large_is_refused_and_the_others_have_their_rows(
     assert run_cli("reproduce", "table-1", *words, "--json") == 2
     captured = capsys.readouterr()
     assert f"failed: {large}, people: {large}, full: 0.0 GB" in captured.err
-    assert "are free: it cannot fit; use --lora 8" in captured.err
+    assert "are free: it cannot fit; use a smaller model" in captured.err
     assert [row["model"] for row in json.loads(captured.out)["rows"]] == [tiny]
     assert read_run("runs/table-1").status == "failed"
     monkeypatch.setattr(memory, "_room", lambda: memory.Room(machine=None))

@@ -74,6 +74,7 @@ def watched(model: Any, dtype: torch.dtype) -> Iterator[dict[str, set[str]]]:
             seen["gathered"].add(str(module.weight.dtype))
             seen["computed"].add(str(output.dtype))
 
+    optimizer_class: Any = AdamW
     step, compute_dtype = AdamW.step, finetune_module.compute_dtype
 
     def step_and_look(optimizer: Any, *arguments: Any) -> Any:
@@ -85,11 +86,11 @@ def watched(model: Any, dtype: torch.dtype) -> Iterator[dict[str, set[str]]]:
         return done
 
     next(m for name, m in model.named_modules() if name.endswith("down_proj")).register_forward_hook(look)
-    AdamW.step, finetune_module.compute_dtype = step_and_look, in_dtype
+    optimizer_class.step, finetune_module.compute_dtype = step_and_look, in_dtype
     try:
         yield seen
     finally:
-        AdamW.step, finetune_module.compute_dtype = step, compute_dtype
+        optimizer_class.step, finetune_module.compute_dtype = step, compute_dtype
 
 
 def tune_all(folder: Path, processes: int) -> dict[str, Any]:

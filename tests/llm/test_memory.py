@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from spillover.errors import ModelError, TrainingError
 from spillover.llm import memory as memory_module
 from spillover.llm import models
+from spillover.llm.border import within_memory
 from spillover.llm.finetune import FineTuneConfig, finetune
 from spillover.llm.memory import Memory, Room, check_memory, forecast_memory
 from tests.llm.five_models import FIVE, save_configuration
@@ -230,6 +231,24 @@ def test_gemma_over_two_gpus_is_told_in_one_line(tmp_path: Path, free: Any) -> N
     )
 
 
+@pytest.mark.parametrize("name", FIVE)
+def test_the_guide_says_what_is_forecast(tmp_path: Path, name: str) -> None:
+    folder = save_configuration(name, tmp_path / name)
+
+    def forecast(**settings: Any) -> Memory:
+        config = FineTuneConfig(**settings)
+        return forecast_memory(folder, config, longest_row=24, longest_answer=4, on_gpu=True)
+
+    guide = Path(__file__).parents[2] / "docs" / "guide.md"
+    (row,) = [line for line in guide.read_text("utf-8").splitlines() if line.startswith(f"| {name} |")]
+    least = int(row.split("|")[3])
+    shared, fewer = forecast(processes=least), forecast(processes=least - 1)
+    assert shared.total <= 80 * GB < fewer.total
+    told = (least * shared.held, shared.total, least * shared.loading, forecast(lora=8).total)
+    total, each, loading, adapters = (f"{bytes_ / GB:.1f} GB" for bytes_ in told)
+    assert row == f"| {name} | {total} | {least} | {each} | {loading} | {adapters} |"
+
+
 def test_what_is_free_is_read_from_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "meminfo"
     monkeypatch.setattr(memory_module, "_MEMINFO", info)
@@ -268,6 +287,38 @@ _room()
 assert own() - before < 150e6, (own() - before) / 1e6
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(error: Exception) -> None:
+    line = (
+        r"^memory ran out in the tune of x \(.*\); use a smaller --batch-size, --lora 8, or more --processes"
+    )
+    with pytest.raises(TrainingError, match=line), within_memory("the tune of x"):
+        raise error
+
+
+def test_another_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), within_memory("the tune of x"):
+        raise RuntimeError("shapes differ")
+
+
+def test_what_is_to_be_shared_is_not_loaded_onto_a_gpu(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("fakes a GPU")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert models.load(llama_folder, on_gpu=False)[0].device.type == "cpu"
+    with pytest.raises(ModelError, match="cannot be put on the GPU"):
+        models.load(llama_folder)
 
 
 def test_a_broken_configuration_is_the_models_fault(tmp_path: Path) -> None:

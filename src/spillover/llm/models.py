@@ -97,7 +97,7 @@ def load(
         log(f"the tokenizer of {home} has the same token for several words, so it may be broken")
     if tokenizer.pad_token_id >= rows:
         _borrow_pad(tokenizer)
-    with border(f"model {tuned} does not fit the GPU"):
+    with border(f"model {tuned} cannot be put on the GPU"):
         model = model.to("cuda" if on_gpu and torch.cuda.is_available() else "cpu").eval()
     _try_out(model, tuned)
     return model, tokenizer
