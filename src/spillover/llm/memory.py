@@ -7,8 +7,8 @@ answers of 2 tokens, GB):
     10 tokens    2.27, measured 2.52   0.70, measured 0.79
     66 tokens    2.88, measured 2.92   1.30, measured 1.66
 
-With activations recomputed, all parameters and rows of 66 tokens are 2.22, measured 2.70, beside 3.20 on the
-same day without; it took 7% more time, and the tuned weights are the same bit by bit. What is measured above is
+With activations recomputed, all parameters and rows of 66 tokens are 2.22, measured 2.70; on the same day
+3.20 without. It took 7% more time, and the tuned weights are the same bit by bit. What is measured above is
 room that malloc keeps between the tensors, and what the libraries load. Nothing was measured on GPUs.
 """
 
