@@ -18,13 +18,13 @@ from io import StringIO
 from spillover import cli, reproduce
 from spillover.llm import finetune
 from spillover.llm.settings import FineTuneConfig
-from spillover.reproduce import table_1
+from spillover.reproduce import study
 
 finetune.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 whole = reproduce.load("theorem-3")
 small = replace(whole, settings=partial(whole.settings, reference_steps=2, steps=20))
 reproduce.load = lambda name: small
-table_1.RECIPES["ours"] = table_1.Recipe(settings=FineTuneConfig(epochs=2), left_open=("everything",))
+study.RECIPES["ours"] = study.Recipe(settings=FineTuneConfig(epochs=2), left_open=("everything",))
 for words, limit in json.loads(sys.argv[1]):
     sys.argv = ["spillover", *words]
     most = resource.RLIM_INFINITY

@@ -17,7 +17,8 @@ from transformers import Trainer
 from spillover.cells import tune
 from spillover.llm import finetune, memory
 from spillover.llm.settings import FineTuneConfig
-from spillover.reproduce.table_1 import DATA, RECIPES, Recipe
+from spillover.reproduce.study import RECIPES, Recipe
+from spillover.reproduce.table_1 import DATA
 from spillover.runs.record import read_run
 from tests.jobs.people import run_cli
 from tests.tiny_models import save_tiny_model
@@ -111,8 +112,8 @@ def test_a_cell_that_fails_costs_its_own_row_alone(
     assert sorted(states.values()) == ["complete"] * 3 + ["failed"]
     kept = {path: path.read_bytes() for path in finished(states)}
     assert len(kept) == 3
-    assert read_run("runs/table-1/1-people-tiny").status == "complete"
-    assert not Path("runs/table-1/2-others-tiny").exists()
+    assert read_run("runs/table-1/01-people-tiny").status == "complete"
+    assert not Path("runs/table-1/02-others-tiny").exists()
 
     monkeypatch.setattr(tune, "finetune", whole)
     assert run_cli("reproduce", "table-1", *words, "--json") == 0
