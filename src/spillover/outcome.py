@@ -86,6 +86,11 @@ def score_table(
 SCORES_FILE = "scores.parquet"
 """The table's file in a run folder."""
 
+ASKINGS = SCORES.append(pa.field("step", pa.int32()))
+"""What was answered along a tune, after each of some steps; the phase is `during`."""
+
+ASKINGS_FILE = "askings.parquet"
+
 
 def read_scores(run: Run | RunView) -> pa.Table:
     """A run's scores. Raises RunError where they are not there, unreadable, or not of these columns."""

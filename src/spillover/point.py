@@ -1,7 +1,10 @@
-"""One audit of many: a sweep and a study are made of such points."""
+"""What an audit is asked for: data, model, seeds, how it is tuned.
+
+Sweeps and reproductions list such points, and `jobs` has an audit carried out for each.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spillover.interventions.hooks import Intervention
@@ -11,16 +14,16 @@ from spillover.llm.settings import FineTuneConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What an audit is about; the names are those of `jobs.audit.audit`."""
+    """One audit among several."""
 
     kb: str | KnowledgeBase
+    """A built-in name, a path, or the knowledge base itself."""
     model: str
     seeds: tuple[int, ...]
     settings: FineTuneConfig
     shuffle: bool = False
-    interventions: tuple[Intervention | str, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
     ask_every: int = 0
-    """Steps between askings during each tune; 0: the model is only asked after it."""
-    keep_model: bool = False
-    varied: Mapping[str, Any]
-    """What tells it from the other points."""
+    """Steps between askings during each tune; 0: it is only asked after it."""
+    varied: Mapping[str, Any] = field(default_factory=dict)
+    """What tells it from the other points, by name."""

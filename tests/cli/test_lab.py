@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 import spillover.reproduce
-from spillover.reproduce import FIGURES, STUDIES, load
+from spillover.reproduce import FIGURES, LANGUAGE_MODELS, load
 from tests.reproduce.conftest import SMALL
 
 
@@ -117,9 +117,9 @@ def test_a_run_that_diverges_says_so(command):
 def test_reproduce_names_what_there_is(command):
     code, out, _ = command("reproduce", "--list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == [*FIGURES, *STUDIES]
+    assert [line.split()[0] for line in out.splitlines()] == [*FIGURES, *LANGUAGE_MODELS]
     code, out, _ = command("reproduce", "--list", "--json")
-    assert [row["name"] for row in json.loads(out)] == [*FIGURES, *STUDIES]
+    assert [row["name"] for row in json.loads(out)] == [*FIGURES, *LANGUAGE_MODELS]
     for arguments, sentence in (
         ((), "say what to reproduce: dynamics"),
         (("dynamic",), "no reproduction 'dynamic'; it can be dynamics"),

@@ -1,24 +1,22 @@
 """Table 1 of a tiny model on two data sets: as its audits, resumed after a stop, beside the paper's."""
 
 import json
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from spillover.errors import LabError, ModelError, TrainingError
 from spillover.jobs.audit import audit
-from spillover.jobs.study import reproduce_study
+from spillover.jobs.language_models import reproduce_study
 from spillover.llm.settings import FineTuneConfig
+from spillover.reproduce.columns import latex, table_of
 from spillover.reproduce.figure import Row
 from spillover.reproduce.study import RECIPES, Recipe
-from spillover.reproduce.table_1 import DATA, MODELS, STUDY, latex, paper_rank
+from spillover.reproduce.table_1 import COLUMNS, DATA, MODELS, paper_rank
 from tests.jobs.people import run_cli
 
-
-def table_1(*, out: str | Path | None = None, **options: Any) -> dict[str, Any]:
-    return reproduce_study(STUDY, replace(STUDY.options, **options), out=out)
+table_1 = partial(reproduce_study, "table-1")
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def two(here: Path) -> list[str]:
 
 def test_the_table_is_its_audits(tiny: str, here: Path, quick: FineTuneConfig) -> None:
     sets = ["country-code", "people.yaml"]
-    document = table_1(models=(tiny,), data=tuple(sets), seeds=(0, 1))
+    document = table_1(models=[tiny], data=sets, seeds=(0, 1))
     for row, kb, queries in zip(document["rows"], sets, (160, 18), strict=True):
         alone = audit(kb, model=tiny, seeds=[0, 1], settings=quick, out=f"runs/{kb}")
         (rule,) = alone["rules"]
@@ -54,7 +52,7 @@ def test_the_table_is_its_audits(tiny: str, here: Path, quick: FineTuneConfig) -
     folder = Path(document["run"])
     assert {path.name for path in folder.iterdir()} >= {"chart.html", "chart.svg", "table.csv", "table.tex"}
     assert (folder / "chart.html").read_text("utf-8").count("<td>country-code</td>") == 1
-    assert table_1(models=(tiny,), data=tuple(sets), seeds=(0, 1)) == document, "a finished table is read"
+    assert table_1(models=[tiny], data=sets, seeds=(0, 1)) == document, "a finished table is read"
 
 
 def test_what_was_stopped_goes_on_to_the_same_table(
@@ -72,10 +70,10 @@ def test_what_was_stopped_goes_on_to_the_same_table(
 
     monkeypatch.setattr(tune, "finetune", stopped)
     with pytest.raises(KeyboardInterrupt):
-        table_1(models=(tiny,), data=tuple(two), seeds=(0,))
-    again = table_1(models=(tiny,), data=tuple(two), seeds=(0,))
+        table_1(models=[tiny], data=two, seeds=(0,))
+    again = table_1(models=[tiny], data=two, seeds=(0,))
     assert len(calls) == 3, "the first cell was not computed again"
-    undisturbed = table_1(models=(tiny,), data=tuple(two), seeds=(0,), out=tmp_path / "elsewhere" / "table")
+    undisturbed = table_1(models=[tiny], data=two, seeds=(0,), out=tmp_path / "elsewhere" / "table")
     assert again["rows"] == undisturbed["rows"]
 
 
@@ -116,7 +114,7 @@ def test_without_the_five_models_one_line_offers_what_runs(here: Path, monkeypat
 
 
 def test_options_of_the_table_are_refused_elsewhere(here: Path) -> None:
-    with pytest.raises(LabError, match=r"are for table-1.*, not theorem-1"):
+    with pytest.raises(LabError, match=r"are for table-1, .*, not theorem-1"):
         run_cli("reproduce", "theorem-1", "--lora", "8")
     with pytest.raises(LabError, match="table-1 has no --fresh: its cells are kept; use another --out"):
         run_cli("reproduce", "table-1", "--fresh")
@@ -141,9 +139,10 @@ def test_latex_escapes_and_a_row_has_every_column() -> None:
         "bridges": 0.9,
         "paper_rank": float("nan"),
     }
-    lines = latex([row | measures]).splitlines()
-    assert lines[-4] == r"\multicolumn{10}{l}{a\_b, 3 seeds} \\"
-    assert lines[-3] == (
-        r"c\&d & 100\% & 90\% & 0.50 [0.50--0.50] & 0.50 & 0.50 & -- & 50\% [50--50\%] & 50\% & 0.50 \\"
+    headings, line = table_of(COLUMNS, [row | measures])
+    assert len(headings) == len(line) == 12
+    lines = latex(COLUMNS, [row | measures]).splitlines()
+    assert lines[-3].startswith(
+        r"a\_b & c\&d & 3 & 100\% & 90\% & 0.50 [0.50--0.50] & 0.50 & 0.50 & -- & 50\% "
     )
-    assert [line.count(" & ") for line in lines if " & " in line] == [9, 9]
+    assert all(line.count(" & ") == len(headings) - 1 for line in lines if line.endswith(r"\\"))

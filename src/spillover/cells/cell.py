@@ -42,6 +42,8 @@ class Cell:
     """With the seed."""
     interventions: tuple[Intervention, ...] = ()
     """Those that act during the tune; what changes the examples is in `taught`."""
+    ask_every: int = 0
+    """Steps between askings during the tune, whose answers are in its log; 0: it is only asked after it."""
     questions: tuple[Question, ...]
     """Each once, sorted, so that who asks the same in another order has the same cell."""
 
@@ -64,6 +66,7 @@ class Cell:
             "taught": [asdict(example) for example in self.taught],
             "settings": self.settings and asdict(self.settings) | {"learning_rate": self.settings.rate},
             "interventions": [_document(intervention) for intervention in self.interventions],
+            **self._askings,
             "questions": [[question.prompt, *question.completions] for question in self.questions],
             "folders": {
                 role: {"name": weights.name, "folder": str(weights.folder)}
@@ -88,6 +91,7 @@ class Cell:
             taught=tuple(Example(**example) for example in document["taught"]),
             settings=FineTuneConfig(**document["settings"]) if document["settings"] else None,
             interventions=tuple(_intervention(entry) for entry in document["interventions"]),
+            ask_every=document.get("ask_every", 0),
             questions=tuple(
                 Question(prompt=prompt, completions=tuple(completions))
                 for prompt, *completions in document["questions"]
@@ -110,8 +114,14 @@ class Cell:
                 "interventions": [_document(intervention) for intervention in self.interventions],
                 "taught": len(self.taught),
                 "questions": len(self.questions),
+                **self._askings,
             }
         )
+
+    @property
+    def _askings(self) -> dict[str, Any]:
+        """Part of the identity only where there are any, so that other cells keep theirs."""
+        return {"ask_every": self.ask_every} if self.ask_every else {}
 
 
 def _document(intervention: Intervention) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from spillover.cells.cell import Cell
 from spillover.cells.compute import ANSWERS, compute
 from spillover.errors import RunError
 from spillover.knowledge.prompts import Question
+from spillover.llm.asking import STEP_ANSWERS
 from spillover.runs import files
 from spillover.runs.progress import Progress, silent
 from spillover.runs.record import Run, read_run
@@ -144,6 +145,29 @@ class CellFolder:
 
     def history(self) -> list[dict[str, Any]]:
         """The training log; of a cell without a tune an empty one. Raises RunError where it is damaged."""
+        return [
+            {name: value for name, value in row.items() if name != STEP_ANSWERS} for row in self._log_rows()
+        ]
+
+    def askings(self) -> dict[int, dict[Question, Answered]]:
+        """What was answered during the tune, by step. Raises RunError where the log is damaged."""
+        rows = [row for row in self._log_rows() if STEP_ANSWERS in row]
+        shape = {"step": int, STEP_ANSWERS: [[(float, int, type(None))]]}
+        if found := fault(rows, [shape], _LOG):
+            raise self._damaged(found)
+        return {row["step"]: self._answered(row[STEP_ANSWERS]) for row in rows}
+
+    def _answered(self, answers: list[list[float | None]]) -> dict[Question, Answered]:
+        """Each question's, in the cell's order."""
+        questions = self.cell.questions
+        if [len(values) for values in answers] != [len(question.completions) for question in questions]:
+            raise self._damaged(f"{self.path / _LOG} has other answers than the cell's questions")
+        return {
+            question: Answered(logprobs=np.array(values, dtype=float), reasons=(None,) * len(values))
+            for question, values in zip(questions, answers, strict=True)
+        }
+
+    def _log_rows(self) -> list[dict[str, Any]]:
         if not (self.path / _LOG).exists():
             return []
         try:

@@ -69,6 +69,8 @@ def _tune_here(
             cell.taught,
             settings,
             interventions=cell.interventions,
+            questions=cell.questions,
+            ask_every=cell.ask_every,
             recompute=recompute,
             checkpoints=scratch,
             on_log=on_log,

@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,9 +20,9 @@ _SEVERAL = Parameter(
     consume_multiple=True,
     show_default=lambda values: " ".join(map(str, values)),
 )
-_STUDIES = Group("Language models", sort_key=4)
-_STUDY = Parameter(group=_STUDIES, show_default=False)
-_STUDY_LIST = Parameter(group=_STUDIES, negative="", consume_multiple=True, show_default=False)
+_LANGUAGE_MODELS = Group("Language models", sort_key=4)
+_OF_LLMS = Parameter(group=_LANGUAGE_MODELS, show_default=False)
+_SEVERAL_OF_LLMS = Parameter(group=_LANGUAGE_MODELS, negative="", consume_multiple=True, show_default=False)
 
 
 def symbolic(
@@ -125,14 +124,14 @@ def reproduce(
     out: Path | None = None,
     fresh: Annotated[bool, Parameter(negative="")] = False,
     list: Annotated[bool, Parameter(negative="")] = False,
-    models: Annotated[tuple[str, ...], _STUDY_LIST] = (),
-    data: Annotated[tuple[str, ...], _STUDY_LIST] = (),
-    seeds: Annotated[tuple[int, ...], _STUDY_LIST] = (),
-    lora: Annotated[int | None, _STUDY] = None,
-    recipe: Annotated[Literal["ours", "paper"] | None, _STUDY] = None,
-    keep_model: Annotated[bool, Parameter(group=_STUDIES, negative="", show_default=False)] = False,
-    on: Annotated[Where, _STUDY] = "local",
-    workers: Annotated[int | None, _STUDY] = None,
+    models: Annotated[tuple[str, ...], _SEVERAL_OF_LLMS] = (),
+    data: Annotated[tuple[str, ...], _SEVERAL_OF_LLMS] = (),
+    seeds: Annotated[tuple[int, ...], _SEVERAL_OF_LLMS] = (),
+    lora: Annotated[int | None, _OF_LLMS] = None,
+    recipe: Annotated[Literal["ours", "paper"] | None, _OF_LLMS] = None,
+    keep_model: Annotated[bool, Parameter(group=_LANGUAGE_MODELS, negative="", show_default=False)] = False,
+    on: Annotated[Where, _OF_LLMS] = "local",
+    workers: Annotated[int | None, _OF_LLMS] = None,
     json: Json = False,
 ) -> int:
     """Make a figure or table or check a theorem of the paper anew, and say what holds.
@@ -148,9 +147,9 @@ def reproduce(
     list
         Show the names and what they are about.
     models
-        Short names, hub ids or folders (smollm2-135m; of table-1 the paper's five).
+        Short names, hub ids or folders (table-1: the paper's five).
     data
-        Built-in knowledge bases or files (of table-1 the paper's five).
+        Built-in knowledge bases or files (table-1: the paper's five).
     seeds
         A tune for each (0 1 2).
     lora
@@ -164,23 +163,23 @@ def reproduce(
     workers
         Cells at a time (1).
     """
-    from spillover.reproduce import FIGURES, STUDIES, load
+    from spillover.reproduce import FIGURES, LANGUAGE_MODELS, load
 
     if list:
-        return _list(FIGURES | STUDIES, json)
+        return _list(FIGURES | LANGUAGE_MODELS, json)
     if name is None:
-        raise LabError(f"say what to reproduce: {', '.join([*FIGURES, *STUDIES])}, or all")
+        raise LabError(f"say what to reproduce: {', '.join([*FIGURES, *LANGUAGE_MODELS])}, or all")
     given = {"models": models, "data": data, "seeds": seeds, "lora": lora, "recipe": recipe}
     given = {option: value for option, value in given.items() if value not in ((), None)}
     given |= {"keep_model": True} if keep_model else {}
-    if name in STUDIES:
+    if name in LANGUAGE_MODELS:
         if fresh:
             raise LabError(f"{name} has no --fresh: its cells are kept; use another --out")
-        return _study(name, given, executor(on, workers), out, json)
+        return _with_language_models(name, given, on, workers, out, json)
     if given or workers or on != "local":
         raise LabError(
             "--models, --data, --seeds, --lora, --recipe, --keep-model, --on and --workers are for "
-            f"{', '.join(STUDIES)}, not {name}"
+            f"{', '.join(LANGUAGE_MODELS)}, not {name}"
         )
     root = out or Path("runs")
     if name == "all":
@@ -206,20 +205,22 @@ def reproduce(
     return 0
 
 
-def _study(name: str, given: dict[str, Any], who: Any, out: Path | None, as_json: bool) -> int:
+def _with_language_models(
+    name: str, given: dict[str, Any], on: Where, workers: int | None, out: Path | None, as_json: bool
+) -> int:
     with redirect_stdout(sys.stderr), Bars() as bars:  # Ray prints there what befell its nodes
-        from spillover.jobs.study import reproduce_study
-        from spillover.reproduce import load_study
+        from spillover.jobs.language_models import reproduce_study
 
-        study = load_study(name)
-        options = replace(study.options, **given)
-        document = reproduce_study(study, options, executor=who, out=out, progress=bars)
+        document = reproduce_study(name, **given, executor=executor(on, workers), out=out, progress=bars)
     if as_json:
         print_json(document)
     else:
-        from spillover.reproduce.tables import checks_table, study_table
+        from spillover.reproduce import load_study
+        from spillover.reproduce.columns import sheets_of
+        from spillover.reproduce.tables import checks_table
 
-        print_rich(study_table(study.table, document["rows"]))
+        study = load_study(name)
+        print_rich(sheets_of(study.columns, study.shown(document["rows"])))
         print_rich(checks_table(document))
     for audit in document["failed"]:
         print(f"failed: {audit['model']}, {audit['knowledge_base']}: {audit['failed']}", file=sys.stderr)

@@ -22,15 +22,16 @@ from spillover.interventions.named import parse, spell
 from spillover.interventions.shuffle import Shuffle
 from spillover.jobs.inputs import read_with_rules
 from spillover.jobs.margins import FORECAST, add_margins, forecast_split, is_forecasts
-from spillover.jobs.phases import phase_table
+from spillover.jobs.phases import phase_table, step_table
 from spillover.knowledge.leak import check_no_leak
 from spillover.knowledge.prompts import Query, examples, queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import Split, split
+from spillover.llm.asking import refuse_askings_apart
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sources import DEFAULT_MODEL
 from spillover.llm.weights import put_in_place
-from spillover.outcome import SCORES, SCORES_FILE, outcome, read_scores
+from spillover.outcome import ASKINGS, ASKINGS_FILE, SCORES, SCORES_FILE, outcome, read_scores
 from spillover.report.page import write_report
 from spillover.runs.files import hash_json, jsonable, nulls_as_nan
 from spillover.runs.naming import new_folder
@@ -90,6 +91,7 @@ class AuditPlan:
     shuffle: bool
     interventions: tuple[Intervention, ...]
     keep_model: bool
+    ask_every: int
     splits: Mapping[int, Split]
     """By seed."""
 
@@ -113,6 +115,7 @@ class AuditPlan:
                 taught=tuple(examples(parts)),
                 settings=replace(self.settings, seed=seed),
                 interventions=self.interventions,
+                ask_every=self.ask_every,
                 questions=tuple(query.question for query in self.queries[seed]),
             )
             for seed, parts in self.splits.items()
@@ -135,14 +138,18 @@ def plan_audit(
     shuffle: bool = False,
     interventions: Sequence[Intervention | str] = (),
     keep_model: bool = False,
+    ask_every: int = 0,
     progress: Progress = silent,
 ) -> AuditPlan:
     """What `audit` will do with these arguments, nothing of it done yet, but that the weights are here.
+
+    With `ask_every` each tune is asked every so many steps, too, and the run gets `outcome.ASKINGS_FILE`.
 
     Raises DataError or ModelError, and TrainingError for what an intervention rules out.
     """
     named = tuple(parse(each) if isinstance(each, str) else each for each in interventions)
     _refuse_odd_weights(named, keep_model=keep_model, processes=settings.processes)
+    refuse_askings_apart(ask_every, settings.processes)
     kb, seeds = read_with_rules(kb), _distinct(seeds, settings)
     acting: list[Intervention] = [*([Shuffle()] if shuffle else []), *named]
     splits = {seed: split(kb, seed) for seed in seeds}
@@ -158,6 +165,7 @@ def plan_audit(
         shuffle=shuffle,
         interventions=named,
         keep_model=keep_model,
+        ask_every=ask_every,
         splits=splits,
     )
 
@@ -171,6 +179,8 @@ def carry_out_audit(
     arguments |= _shared(plan.settings)
     if plan.interventions:
         arguments["interventions"] = [spell(intervention) for intervention in plan.interventions]
+    if plan.ask_every:
+        arguments["ask_every"] = plan.ask_every
     with Run.start(
         folder,
         command="audit",
@@ -188,6 +198,8 @@ def carry_out_audit(
                 scores, log = pooled(plan, place)
                 run.write_parquet(SCORES_FILE, scores)
                 run.write_jsonl("metrics.jsonl", log)
+                if plan.ask_every:
+                    run.write_parquet(ASKINGS_FILE, asked_along(plan, place))
                 run.record_seconds()
 
             def show(stage: str, done: int, steps: int) -> None:
@@ -244,6 +256,18 @@ def pooled(plan: AuditPlan, place: Path) -> tuple[pa.Table, list[dict[str, Any]]
             tables.append(phase_table(asked, folder.answers(), seed, "after"))
             log += [{"seed": seed, **row} for row in folder.history()]
     return pa.concat_tables(tables), log
+
+
+def asked_along(plan: AuditPlan, place: Path) -> pa.Table:
+    """What was answered during the tunes of those of the plan's cells that are done; `outcome.ASKINGS`."""
+    _, *tuned = plan.folders(place)
+    tables = [
+        step_table(asked, answers, seed, step)
+        for (seed, asked), folder in zip(plan.queries.items(), tuned, strict=True)
+        if folder.state is State.DONE
+        for step, answers in folder.askings().items()
+    ]
+    return pa.concat_tables([ASKINGS.empty_table(), *tables])
 
 
 def _keep_models(plan: AuditPlan, run: Run, place: Path) -> None:

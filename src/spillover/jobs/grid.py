@@ -34,6 +34,7 @@ class Grid:
     values: Mapping[str, Sequence[Any]]
     """What is combined, by key."""
     points: tuple[Point, ...]
+    """Each varies the entries with several values."""
 
 
 def read_grid(spec: Path) -> Grid:
@@ -65,9 +66,9 @@ def read_grid(spec: Path) -> Grid:
         raise DataError(f"{spec}: the grid has more than {_MOST:,} points; give shorter lists")
     varied = [key for key, choices in values.items() if len(choices) > 1]
     choices = [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
-    seeds = _checked(spec, "seeds", seeds, tuple[int, ...])
+    name, seeds = _checked(spec, "name", name, str), _checked(spec, "seeds", seeds, tuple[int, ...])
     return Grid(
-        name=_checked(spec, "name", name, str),
+        name=name,
         seeds=seeds,
         values=values,
         points=tuple(_point(spec, choice, seeds, varied) for choice in choices),

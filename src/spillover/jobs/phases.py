@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from spillover.cells.folder import Answered
 from spillover.knowledge.prompts import Query, Question
-from spillover.outcome import score_table
+from spillover.outcome import ASKINGS, score_table
 
 
 def phase_table(
@@ -21,3 +21,11 @@ def phase_table(
         seed=seed,
         phase=phase,
     )
+
+
+def step_table(
+    asked: Sequence[Query], answers: Mapping[Question, Answered], seed: int, step: int
+) -> pa.Table:
+    """The queries of one seed as they were answered after a step of its tune; see `outcome.ASKINGS`."""
+    table, column = phase_table(asked, answers, seed, "during"), ASKINGS.field("step")
+    return table.append_column(column, pa.array([step] * len(table), column.type))

@@ -1,7 +1,7 @@
 """Many audits that share their cells: a grid of knowledge bases, models and settings, here or on Ray."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from spillover.cells.plan import Executor, carry_out, one_after_another
 from spillover.errors import RunError, SpilloverError
 from spillover.jobs.audit import AuditPlan, carry_out_audit, plan_audit
 from spillover.jobs.grid import SETTINGS, read_grid
+from spillover.knowledge.schema import KnowledgeBase
 from spillover.point import Point
 from spillover.report.page import write_report
 from spillover.runs.files import hash_json
@@ -52,12 +53,7 @@ def sweep(
         if run.complete:
             return run.results
         done = carry_out_points(grid.points, plans, run, place, executor=executor, progress=progress)
-        document = {
-            "run": str(folder),
-            "seconds": run.seconds,
-            "cells": done.cells,
-            "audits": list(done.audits),
-        }
+        document = {"run": str(folder), "seconds": run.seconds, "cells": done.cells, "audits": done.audits}
         whole = [folder / audit["run"] for audit in done.audits if "failed" not in audit]
         if whole:
             write_report(whole, folder / "report.html")
@@ -65,8 +61,10 @@ def sweep(
     return document
 
 
-def plan_points(points: Sequence[Point], progress: Progress = silent) -> list[AuditPlan]:
-    """What the audit of each point will have done."""
+def plan_points(
+    points: Sequence[Point], progress: Progress = silent, *, keep_model: bool = False
+) -> list[AuditPlan]:
+    """What the audit of each point will have done; `keep_model` keeps each seed's tuned weights."""
     return [
         plan_audit(
             point.kb,
@@ -75,7 +73,8 @@ def plan_points(points: Sequence[Point], progress: Progress = silent) -> list[Au
             settings=point.settings,
             shuffle=point.shuffle,
             interventions=point.interventions,
-            keep_model=point.keep_model,
+            ask_every=point.ask_every,
+            keep_model=keep_model,
             progress=progress,
         )
         for point in points
@@ -89,37 +88,34 @@ def hashes_of(plans: Sequence[AuditPlan]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
-    """What became of some points."""
+class PointsDone:
+    """What became of points."""
 
-    points: tuple[Point, ...] = ()
-    audits: tuple[dict[str, Any], ...] = ()
+    cells: dict[str, int]
+    """How many are done and how many failed."""
+    audits: list[dict[str, Any]]
     """The entry of each point, as the document of `spillover sweep --json` has it."""
-    identities: frozenset[str] = frozenset()
-    """Of the cells that are done."""
-    failures: Mapping[str, str] = field(default_factory=dict)
-    """By the identity of a cell that failed: why."""
+    failure: str | None
+    """The reason of the first cell that failed."""
 
-    def __add__(self, other: "Done") -> "Done":
-        return Done(
-            points=self.points + other.points,
-            audits=self.audits + other.audits,
-            identities=self.identities | other.identities,
-            failures={**self.failures, **other.failures},
+    def and_then(self, more: "PointsDone") -> "PointsDone":
+        """Both together."""
+        return PointsDone(
+            cells={end: count + more.cells[end] for end, count in self.cells.items()},
+            audits=[*self.audits, *more.audits],
+            failure=self.failure or more.failure,
         )
 
-    @property
-    def cells(self) -> dict[str, int]:
-        """How many are done and how many failed."""
-        return {"done": len(self.identities), "failed": len(self.failures)}
-
     def end(self, run: Run, document: Mapping[str, Any]) -> None:
-        """Finish the run of all of it with its document, or mark it as failed."""
-        if self.failures:
-            first = next(iter(self.failures.values()))
-            run.fail(f"{len(self.failures)} cells failed; the first: {first}")
+        """Finish the run with its document, or mark it as failed."""
+        if self.failure:
+            run.fail(f"{self.cells['failed']} cells failed; the first: {self.failure}")
         else:
             run.finish(document, run.seconds)
+
+
+NOTHING_DONE = PointsDone(cells={"done": 0, "failed": 0}, audits=[], failure=None)
+"""Of no points."""
 
 
 def carry_out_points(
@@ -128,11 +124,14 @@ def carry_out_points(
     run: Run,
     place: Path,
     *,
-    numbered_from: int = 1,
+    first: int = 1,
     executor: Executor | None = None,
     progress: Progress = silent,
-) -> Done:
-    """Have the missing cells computed in a place, and each audit whose cells are done recorded in the run."""
+) -> PointsDone:
+    """Have the missing cells computed in a place, and each audit whose cells are done recorded in the run.
+
+    The audits' folders are numbered, from `first` up.
+    """
     cells = [cell for plan in plans for cell in plan.folders(place)]
     failed = carry_out(
         cells,
@@ -140,13 +139,10 @@ def carry_out_points(
         on_done=lambda _: run.record_seconds(),
         progress=progress,
     )
-    whole = frozenset(folder.cell.identity for folder in cells if folder not in failed)
-    audits = _audits(points, plans, run.folder, place, failed, numbered_from, progress)
-    return Done(
-        points=tuple(points),
-        audits=tuple(audits),
-        identities=whole,
-        failures={folder.cell.identity: str(error) for folder, error in failed.items()},
+    return PointsDone(
+        cells={"done": len(set(cells)) - len(failed), "failed": len(failed)},
+        audits=list(_audits(points, plans, run.folder, place, first, failed, progress)),
+        failure=str(next(iter(failed.values()))) if failed else None,
     )
 
 
@@ -155,28 +151,27 @@ def _audits(
     plans: Sequence[AuditPlan],
     folder: Path,
     place: Path,
+    first: int,
     failed: Mapping[CellFolder, SpilloverError],
-    numbered_from: int,
     progress: Progress,
 ) -> Iterator[dict[str, Any]]:
     """Each point's entry of the document; its audit is recorded where all of its cells are done."""
-    digits = max(2, len(str(len(plans))))
-    for number, (point, plan) in enumerate(zip(points, plans, strict=True), numbered_from):
+    digits = max(2, len(str(first - 1 + len(plans))))
+    for number, (point, plan) in enumerate(zip(points, plans, strict=True), first):
         name = f"{number:0{digits}}-{slug(plan.kb.name)}-{slug(Path(point.model).name)}"
-        entry = {**_described(point), "knowledge_base": plan.kb.name, "varied": dict(point.varied)}
+        kb = None if isinstance(point.kb, KnowledgeBase) else point.kb
+        entry = {"kb": kb, **_described(point), "knowledge_base": plan.kb.name, "varied": dict(point.varied)}
         reasons = [str(failed[cell]) for cell in plan.folders(place) if cell in failed]
         if reasons:
             yield {**entry, "failed": reasons[0]}
             continue
-        passed = {"kb": point.kb if isinstance(point.kb, str) else None}
-        results = carry_out_audit(plan, folder / name, place, passed=passed, progress=progress)
+        results = carry_out_audit(plan, folder / name, place, passed={"kb": kb}, progress=progress)
         yield {**entry, "run": name, "facts": results["facts"], "rules": results["rules"]}
 
 
 def _described(point: Point) -> dict[str, Any]:
     settings = {name: getattr(point.settings, name) for name in SETTINGS}
-    kb = point.kb if isinstance(point.kb, str) else point.kb.name
-    return {"kb": kb, "model": point.model, "shuffle": point.shuffle, **settings}
+    return {"model": point.model, "shuffle": point.shuffle, **settings}
 
 
 def workers(count: int) -> Executor:

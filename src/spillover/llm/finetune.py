@@ -16,7 +16,8 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.lora import Lora
-from spillover.knowledge.prompts import Example
+from spillover.knowledge.prompts import Example, Question
+from spillover.llm.asking import AskAlong, refuse_askings_apart
 from spillover.llm.encode import refuse_foreign_tokens
 from spillover.llm.models import Quiet
 from spillover.llm.processes import is_main, world
@@ -59,6 +60,8 @@ def finetune(
     checkpoints: Path,
     interventions: Sequence[Intervention] = (),
     recompute: bool = False,
+    questions: Sequence[Question] = (),
+    ask_every: int = 0,
     on_log: Callable[[list[dict[str, Any]]], None] = lambda history: None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Any:
@@ -66,6 +69,9 @@ def finetune(
 
     `interventions` act in their order, after the settings' LoRA; what they do to the examples was done when
     the tune was planned.
+
+    With `ask_every`, the questions are asked every so many steps; the answers are in the log of the step, as
+    `asking.AskAlong` says. The tune is bit by bit the same without.
 
     On `config.processes` that have joined (`processes.joined`), all call this alike and `model` is sharded.
     The main process alone reports and gets the tuned model, whole, on the CPU; the others get None. A step
@@ -86,6 +92,7 @@ def finetune(
             f"the tune is to run on {config.processes} processes and runs on {world()}; "
             "start as many with spillover.llm.processes.launch, or set processes=1"
         )
+    refuse_askings_apart(ask_every, config.processes)
     keep_freed_memory()
     set_seed(config.seed)
     rows = encode_examples(tokenizer, examples)
@@ -112,6 +119,7 @@ def finetune(
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
         callbacks=[
             _ChangeGradients(acting),
+            *([AskAlong(tokenizer, questions, every=ask_every)] if ask_every else []),
             *([_Watch(on_log, on_step, saves=not several)] if is_main() else []),
             *([_UntilLearned()] if config.epochs == "auto" else []),
         ],

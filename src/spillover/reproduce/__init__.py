@@ -3,9 +3,8 @@
 Their modules are imported when they are asked for: this file imports neither torch nor altair.
 """
 
-from collections.abc import Collection
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spillover.errors import LabError
 
@@ -25,24 +24,26 @@ FIGURES = {
 }
 """Every reproduction of the one-layer model by its name, and what it is about."""
 
-STUDIES = {
+LANGUAGE_MODELS = {
     "table-1": "language models on five data sets (hours, or days; see --models)",
+    "bridges-llm": "spillover over bridges per group (an hour on two cores)",
+    "prior": "does what a model knows help, and resist? (a quarter of an hour)",
+    "emergence": "when does the rule appear, before or after the facts? (an hour)",
 }
-"""Every reproduction with language models; they take hours."""
+"""The same of language models, tuned for it."""
 
 
 def load(name: str) -> "Figure":
-    """The reproduction of the one-layer model of that name; raises `LabError` where there is none."""
-    return _module(name, FIGURES).FIGURE
+    """The reproduction of that name; raises `LabError` where there is none."""
+    if name not in FIGURES:
+        names = ", ".join([*FIGURES, *LANGUAGE_MODELS])
+        raise LabError(f"there is no reproduction {name!r}; it can be {names}, or all")
+    return import_module(f"spillover.reproduce.{name.replace('-', '_')}").FIGURE
 
 
 def load_study(name: str) -> "Study":
-    """The reproduction with language models of that name; raises `LabError` where there is none."""
-    return _module(name, STUDIES).STUDY
-
-
-def _module(name: str, among: Collection[str]) -> Any:
-    if name not in among:
-        names = ", ".join([*FIGURES, *STUDIES])
-        raise LabError(f"there is no reproduction {name!r}; it can be {names}, or all")
-    return import_module(f"spillover.reproduce.{name.replace('-', '_')}")
+    """The one of language models of that name; raises `LabError` where there is none."""
+    if name not in LANGUAGE_MODELS:
+        names = ", ".join(LANGUAGE_MODELS)
+        raise LabError(f"there is no reproduction {name!r} with language models; it can be {names}")
+    return import_module(f"spillover.reproduce.{name.replace('-', '_')}").STUDY

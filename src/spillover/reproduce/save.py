@@ -17,9 +17,7 @@ from markupsafe import Markup
 
 from spillover.report.charts import Chart
 from spillover.report.page import chart_json, drawing_script, policy_of, templates
-from spillover.reproduce.figure import Figure, Findings, Row, train_all
-from spillover.reproduce.study import Table
-from spillover.reproduce.tables import sections
+from spillover.reproduce.figure import Figure, Findings, train_all
 from spillover.runs import environment
 from spillover.runs.files import jsonable, writing
 from spillover.runs.progress import Progress, silent
@@ -113,28 +111,29 @@ def results_of(
     )
 
 
-def write_findings(run: Run, findings: Findings, results: dict[str, Any], table: Table | None = None) -> None:
+def write_findings(
+    run: Run, findings: Findings, results: dict[str, Any], table: Sequence[Sequence[str]] = ()
+) -> None:
     """Write the chart, as page and as pictures, and the table, each in one piece.
 
-    `table` says how the rows stand on the page, if they do.
+    `table` stands on the page: its headings, then its rows.
     """
     chart = findings.draw()
     spec = jsonable(chart.to_dict())
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    run.write_text("chart.html", _page(chart, results, findings.rows, table))
+    run.write_text("chart.html", _page(chart, results, table))
     run.write_text("chart.svg", vl_convert.vegalite_to_svg(spec, vl_version=version))
     run.write_bytes("chart.pdf", vl_convert.vegalite_to_pdf(spec, vl_version=version))
     run.write_csv("table.csv", findings.rows)
 
 
-def _page(chart: Chart, results: dict[str, Any], rows: Sequence[Row], table: Table | None) -> str:
+def _page(chart: Chart, results: dict[str, Any], table: Sequence[Sequence[str]]) -> str:
     template = templates("spillover.reproduce").get_template("page.html.j2")
     script = drawing_script()
     return template.render(
         **{name: results[name] for name in ("name", "claim", "checks", "settings")},
         chart=chart_json(chart),
-        headings=list(table.columns) if table else [],
-        sections=sections(table, rows) if table else [],
+        table=table,
         script=Markup(script),  # noqa: S704 - our own code, nothing from the data
         policy=policy_of(script),
     )

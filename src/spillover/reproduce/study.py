@@ -1,21 +1,22 @@
-"""What a study is: a reproduction with language models, made of audits.
+"""What a reproduction with language models is: points in, audits back; rows, a chart and checks out.
 
-What is here knows which audits a study needs and what it makes of their results; `jobs/study.py` has them
-computed, each cell once, and keeps the record.
+What is here knows no jobs: `jobs/language_models.py` has the points of any study tuned and asked.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
 
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sources import DEFAULT_MODEL
+from spillover.outcome import ASKINGS_FILE, read_scores
 from spillover.point import Point
+from spillover.reproduce.columns import Column
 from spillover.reproduce.figure import Findings, Row
-
-Cell = tuple[str, ...]
-"""A text, or two below one another: a number and its interval."""
+from spillover.runs.views import RunView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +26,6 @@ class Recipe:
     settings: FineTuneConfig
     left_open: tuple[str, ...]
     """What the paper does not say, and what is done here."""
-
-    def with_adapters(self, rank: int | None) -> Self:
-        """The recipe for adapters of that rank: they start from a product of zero and have their own rate."""
-        if rank is None:
-            return self
-        adapters = f"adapters, which the paper has none of: rank {rank}, at their own learning rate"
-        settings = replace(self.settings, lora=rank, learning_rate=None)
-        return replace(self, settings=settings, left_open=(*self.left_open, adapters))
 
 
 _OURS_TOO = (
@@ -61,58 +54,62 @@ RECIPES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a study is about, unless its user says otherwise."""
+class Request:
+    """What a study is asked for."""
 
-    models: tuple[str, ...] = (DEFAULT_MODEL,)
-    data: tuple[str, ...] = ("country-code",)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    recipe: str = "ours"
-    lora: int | None = None
-    keep_model: bool = False
-
-    @property
-    def how(self) -> Recipe:
-        """The recipe that it names."""
-        return RECIPES[self.recipe].with_adapters(self.lora)
-
-    def point(self, *, kb: Any, model: str, **others: Any) -> Point:
-        """An audit by this recipe and these seeds; `others` are more of a point's fields."""
-        usual = {"settings": self.how.settings, "seeds": self.seeds, "keep_model": self.keep_model}
-        return Point(kb=kb, model=model, **usual | others)
+    models: tuple[str, ...]
+    data: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: FineTuneConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Audited:
     """A point whose audit is done."""
 
     point: Point
-    folder: Path
-    """The audit's run folder."""
-    results: Mapping[str, Any]
-    """Its `knowledge_base`, `facts` and `rules`, as the document of `spillover sweep --json` has them."""
+    kb: str
+    """The knowledge base's name."""
+    rules: Sequence[Mapping[str, Any]]
+    """The `rules` of the audit's document."""
+    run: RunView
+
+    @cached_property
+    def scores(self) -> pa.Table:
+        """Every score; `outcome.SCORES`. Raises RunError where they are damaged."""
+        return read_scores(self.run)
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """The training log of all seeds, a row for each step. Raises RunError where it is damaged."""
+        return self.run.read_jsonl("metrics.jsonl")
+
+    @cached_property
+    def askings(self) -> pa.Table:
+        """What was answered during the tunes; `outcome.ASKINGS`. Raises RunError where there is nothing."""
+        return self.run.read_parquet(ASKINGS_FILE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A study's rows as a reader sees them: in sections, a name in front of each row."""
-
-    section: Callable[[Row], str]
-    name: Callable[[Row], str]
-    columns: Mapping[tuple[str, ...], Callable[[Row], Cell]]
-    """By the heading, which may have two lines as what is below it has."""
+Stage = Callable[[Request, Sequence[Audited]], Sequence[Point]]
+"""The points of a stage, given the audits of those before it. Raises DataError or LabError."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Study:
-    """A reproduction with language models."""
+    """A reproduction with language models that can be run."""
 
     name: str
     claim: str
     """What the paper says, or what is asked, in a sentence or two."""
-    options: Options
-    stages: Sequence[Callable[[Options, Sequence[Audited]], Sequence[Point]]]
-    """Which audits it needs, one stage after the other: each is given what those before it found."""
-    findings: Callable[[Options, Sequence[Audited]], Findings]
-    table: Table
-    latex: Callable[[Sequence[Row]], str] | None = None
+    data: tuple[str, ...]
+    """Its knowledge bases, unless others are asked for."""
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    stages: tuple[Stage, ...]
+    """One, or more where what is tuned next depends on what came out; a stage begins when all audits of those
+    before it are done."""
+    findings: Callable[[Sequence[Audited]], Findings]
+    """Of all stages' audits that are done, one at least. The rows are table.csv and the document's `rows`."""
+    columns: tuple[Column, ...]
+    """The table for people."""
+    shown: Callable[[Sequence[Row]], Sequence[Row]] = lambda rows: rows
+    """From the rows (of findings, or of a document) those of that table."""

@@ -1,0 +1,258 @@
+"""`bridges-llm`: what a language model says of held-out subjects, over the number of bridges in a group."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import sqrt
+
+import altair as alt
+import pyarrow.compute as pc
+
+from spillover.errors import DataError
+from spillover.knowledge.load import load
+from spillover.knowledge.schema import KnowledgeBase
+from spillover.point import Point
+from spillover.report.charts import NULL, Chart
+from spillover.report.verdict import SHOWN, p_phrase, percent
+from spillover.reproduce.columns import (
+    RANK,
+    RANK_CHANCE,
+    TOP1,
+    TOP1_CHANCE,
+    Column,
+    counted,
+    p_of,
+    share,
+    valued,
+)
+from spillover.reproduce.figure import Check, Findings, Row
+from spillover.reproduce.measured import by_seed, learned, row_of
+from spillover.reproduce.study import Audited, Request, Study
+from spillover.reproduce.style import INK, data, titled
+from spillover.runs.correlation import Correlation, rank_correlation
+
+BRIDGES = (1, 2, 4, 8, 16)
+"""Per group; a data set has those that leave somebody of its smallest group held out."""
+
+ALL = "all"
+"""In the place of a seed: all of them."""
+
+
+def points(request: Request, _: Sequence[Audited]) -> list[Point]:
+    """Every model on every data set with every number of bridges."""
+    bases = [load(kb) for kb in request.data]
+    return [
+        Point(
+            kb=with_bridges(kb, few),
+            model=model,
+            seeds=request.seeds,
+            settings=request.settings,
+            varied={"kb": kb.name, "model": model, "bridges": few},
+        )
+        for model in request.models
+        for kb in bases
+        for few in _numbers(kb)
+    ]
+
+
+def with_bridges(kb: KnowledgeBase, number: int) -> KnowledgeBase:
+    """The same with so many bridges drawn in each group of each rule."""
+    return replace(kb, rules=tuple(replace(rule, bridges=number) for rule in kb.rules))
+
+
+def _numbers(kb: KnowledgeBase) -> list[int]:
+    """The numbers of bridges that the knowledge base has room for."""
+    for rule in kb.rules:
+        if rule.bridges is None:
+            raise DataError(f"{rule.place} draws no bridges; give it `bridges`, so that they can be varied")
+    sizes = [Counter(kb.answers[rule.fact].values()) for rule in kb.rules]
+    smallest = min((min(groups.values()) for groups in sizes if groups), default=0)
+    if not (numbers := [few for few in BRIDGES if few < smallest]):
+        raise DataError(
+            f"knowledge base {kb.name}: its smallest group has {smallest} subjects, and one must be held out "
+            "beside a bridge; give groups of 2 or more, and a rule"
+        )
+    return numbers
+
+
+def findings(audits: Sequence[Audited]) -> Findings:
+    """A row for each number of bridges, of all seeds and of each."""
+    rows = [row for audited in audits for row in _rows(audited)]
+    curves = _curves(rows)
+    rises = {name: _correlation(part, "per_group") for name, part in curves.items()}
+    follows = {name: _correlation(part, "forecast") for name, part in curves.items()}
+    pooled = [row for row in rows if row["seed"] == ALL]
+    fewest = [row for row in pooled if row["per_group"] == 1]
+    enough = [row["top1_p"] < SHOWN for row in fewest]
+    known = sum(map(learned, pooled))
+    return Findings(
+        rows=rows,
+        draw=lambda: _chart(pooled),
+        checks=[
+            Check(
+                statement="more bridges, more spillover: first more often, Spearman's ρ above 0 "
+                f"(p < {SHOWN})",
+                holds=all(rise.p_value < SHOWN for rise in rises.values()),
+                measured=_each(rises),
+            ),
+            Check(
+                statement="does top-1 follow the forecast's margin over the numbers of bridges, ρ above 0 "
+                f"(p < {SHOWN})?",
+                holds=all(rise.p_value < SHOWN for rise in follows.values()),
+                measured=_each(follows),
+                kind="question",
+            ),
+            Check(
+                statement=f"is one bridge per group enough to be first more often than chance (p < {SHOWN})?",
+                holds=bool(enough) and all(enough),
+                measured="; ".join(
+                    f"{_name(row)}: {percent(row['top1_after'])}, chance {percent(row['top1_null'])}, "
+                    f"{p_phrase(row['top1_p'])}"
+                    for row in fewest
+                )
+                or "undefined",
+                kind="question",
+            ),
+            Check(
+                statement="facts and bridges are learned everywhere, so that there is a verdict",
+                holds=known == len(pooled),
+                measured=f"{known} of {len(pooled)}",
+            ),
+        ],
+    )
+
+
+def _rows(audited: Audited) -> Iterator[Row]:
+    """Of each rule: all seeds, then each alone."""
+    seeds = list(by_seed(audited))
+    for number, rule in enumerate(audited.rules):
+        few = audited.point.varied["bridges"]
+        asked = audited.scores.filter((pc.field("rule") == number) & (pc.field("kind") == "held_out"))
+        held_out = rule["queries"] / len(audited.point.seeds) / len(asked["group"].unique())
+        beside = {
+            "rule": f"{rule['fact']} -> {rule['implication']}" if len(audited.rules) > 1 else "",
+            "per_group": few,
+            "held_out_per_group": held_out,
+            "forecast": rule["forecast_margin"],
+            "bound": min(sqrt(few / held_out), 1.0),
+        }
+        yield {"seed": ALL, **row_of(audited, rule), **beside}
+        for seed, rules in seeds:
+            yield {"seed": seed, **row_of(audited, rules[number]), "seeds": 1, **beside}
+
+
+def _curves(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The single seeds' rows of each model, data set and rule."""
+    curves: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["seed"] != ALL:
+            curves.setdefault(_name(row), []).append(row)
+    return curves
+
+
+def _name(row: Row) -> str:
+    """Of its curve."""
+    return ", ".join(filter(None, (row["model"], row["data"], row["rule"])))
+
+
+def _correlation(rows: Sequence[Row], field: str) -> Correlation:
+    """Of that and the share of first places, over the seeds and the numbers of bridges."""
+    x, y, seeds = ([row[name] for row in rows] for name in (field, "top1_after", "seed"))
+    return rank_correlation(x, y, seeds)
+
+
+def _each(curves: dict[str, Correlation]) -> str:
+    return "; ".join(f"{name}: ρ {found}, {p_phrase(found.p_value)}" for name, found in curves.items())
+
+
+def _chart(rows: Sequence[Row]) -> Chart:
+    """Shares of first places and mean ranks over the bridges, beside forecast and bound; a line of panels for
+    each model and data set.
+    """
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        panels.setdefault(_name(row), []).append(row)
+    lines = [alt.hconcat(_shares(part, name), _ranks(part), spacing=30) for name, part in panels.items()]
+    return titled(
+        alt.vconcat(*lines),
+        "Held-out subjects by the number of bridges in their group",
+        "Dots: all seeds, with 95% interval; grey ticks: chance; lines: what theory says of one layer",
+    )
+
+
+_THEORY = {"forecast margin": "forecast", "Theorem 2's bound": "bound"}
+_X = alt.X("per_group:O", title="bridges per group", axis=alt.Axis(labelAngle=0, grid=False))
+
+
+def _shares(rows: Sequence[Row], title: str) -> Chart:
+    theory = [
+        {"per_group": row["per_group"], "what": what, "margin": row[field]}
+        for row in rows
+        for what, field in _THEORY.items()
+    ]
+    y_title = "first (share), or margin"
+    lines = (
+        alt.Chart(data(theory))
+        .mark_line(strokeWidth=1.6, color=INK)
+        .encode(
+            x=_X,
+            y=alt.Y("margin:Q", title=y_title, scale=alt.Scale(domain=[0, 1])),
+            strokeDash=alt.StrokeDash(
+                "what:N",
+                scale=alt.Scale(domain=list(_THEORY), range=[[1, 0], [3, 3]]),
+                legend=alt.Legend(title=None, orient="bottom", symbolStrokeColor=INK),
+            ),
+        )
+    )
+    return alt.layer(lines, *_measured(rows, "top1", y_title, alt.Scale(domain=[0, 1]))).properties(
+        width=300, height=240, title=title
+    )
+
+
+def _ranks(rows: Sequence[Row]) -> Chart:
+    return alt.layer(*_measured(rows, "rank", "mean rank (0 is first)", alt.Scale(zero=True))).properties(
+        width=300, height=240
+    )
+
+
+def _measured(rows: Sequence[Row], name: str, title: str, scale: alt.Scale) -> list[alt.Chart]:
+    """Chance, intervals and dots."""
+    base = alt.Chart(data(rows)).encode(x=_X)
+    return [
+        base.mark_tick(color=NULL, thickness=2, size=24).encode(
+            y=alt.Y(f"{name}_null:Q", title=title, scale=scale)
+        ),
+        base.mark_rule(strokeWidth=2, color=_MEASURED).encode(
+            y=alt.Y(f"{name}_low:Q", title=title, scale=scale), y2=f"{name}_high:Q"
+        ),
+        base.mark_point(filled=True, size=70, opacity=1, color=_MEASURED).encode(
+            y=alt.Y(f"{name}_after:Q", title=title, scale=scale)
+        ),
+    ]
+
+
+_MEASURED = "#d55e00"
+
+STUDY = Study(
+    name="bridges-llm",
+    claim="How many bridges does a language model need? In one layer any number teaches the rule, and more "
+    "of them a larger margin (Theorem 2).",
+    data=("country-code",),
+    stages=(points,),
+    findings=findings,
+    columns=(
+        Column(name="model and data set", text=_name, numbers=False),
+        counted("per_group", "bridges"),
+        share("facts", narrow=None),
+        share("bridges", "learned"),
+        TOP1,
+        TOP1_CHANCE,
+        p_of("top1_p"),
+        RANK,
+        RANK_CHANCE,
+        p_of("rank_p", narrow=None),
+        valued("forecast", "margin"),
+        valued("bound"),
+    ),
+    shown=lambda rows: [row for row in rows if row["seed"] == ALL],
+)
