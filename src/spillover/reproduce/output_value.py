@@ -149,7 +149,7 @@ def _checks(rows: Sequence[Row], audits: Sequence[Audited]) -> list[Check]:
             continue
         checks.append(
             Check(
-                statement=f"{beside}: is the rule's answer at chance with merged products, as in one layer (p ≥ {SHOWN})?",
+                statement=f"{beside}: is the rule's answer at chance with merged products (p ≥ {SHOWN})?",
                 holds=all(row["top1_p"] >= SHOWN for row in merged),
                 measured="; ".join(
                     f"{row['model']}, {row['data']}: {percent(row['top1_after'])}, chance "

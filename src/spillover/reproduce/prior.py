@@ -157,7 +157,7 @@ def _checks(rows: Sequence[Row], pairs: Mapping[str, Mapping[bool, Audited]]) ->
     if gaps:
         checks.append(
             Check(
-                statement="what it knows helps: the same subjects rank the rule's answer better",
+                statement="what it knows helps: the same subjects rank the rule's answer better with it",
                 holds=all(found.low > 0 for found in gaps.values()),
                 measured="; ".join(
                     f"{model}: {found.mean:.2f} ranks better [{found.low:.2f}, {found.high:.2f}]"
