@@ -11,7 +11,7 @@ from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import locate
 from spillover.errors import RunError
 from spillover.interventions.lora import Lora
-from spillover.knowledge.prompts import Question
+from spillover.knowledge.prompts import Example, Question
 from spillover.llm.settings import FULL_RATE, FineTuneConfig
 
 
@@ -62,9 +62,21 @@ def test_a_cell_that_is_asked_along_its_tune_is_another_and_all_others_are_what_
     asked = replace(tuned, ask_every=2)
     assert asked.document() == tuned.document() | {"ask_every": 2}
     assert len({cell.identity for cell in (tuned, asked, replace(tuned, ask_every=3))}) == 3
-    weights = Weights(identity="0" * 64, name="m", folder=Path("m"))
-    one = Cell(weights=weights, questions=(Question(prompt="Mara codes in", completions=(" Java", " Perl")),))
-    assert one.identity == "877ba4176dd7ee2baae21150cd91c625a4e9374a64cccb449542dbeb28645944"
+
+
+def test_the_identity_of_what_was_computed_before_stays() -> None:
+    """Literal hashes: where one changes, nothing in any cells/ folder is found again, so raise `VERSION`."""
+    weights = Weights(identity="0" * 64, name="any", folder=Path("anywhere"))
+    asked = (Question(prompt="Mara speaks", completions=(" French", " Polish")),)
+    taught = (Example(prompt="a", completion=" b", subject="s", relation="r", answer="b"),)
+    untuned = Cell(weights=weights, questions=asked)
+    full = replace(untuned, taught=taught, settings=FineTuneConfig())
+    adapters = replace(full, settings=FineTuneConfig(lora=8, processes=2, seed=3, epochs=2))
+    assert [cell.identity for cell in (untuned, full, adapters)] == [
+        "cbf379c7191fb0e68d3f6c470f4ebd89bec87f1b5a53048e7e2bcb9aecb2c46a",
+        "63323f157d5b5ffc1f99622c361838669a89f8f8d0b03880d6f3d9e16ebf751b",
+        "366b44cfb772dac8c877a3f86649d0ea80502422b0ebace22e7bf846d7709698",
+    ]
 
 
 def test_a_cell_that_was_written_down_is_the_same(tuned: Cell) -> None:

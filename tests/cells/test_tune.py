@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from spillover.cells import tune
 from spillover.cells.cell import Cell
 from spillover.cells.folder import CellFolder
 from spillover.cells.plan import carry_out
@@ -28,12 +30,40 @@ def test_several_processes_give_the_answers_and_the_log_of_one(tuned: Cell, plac
     assert not (shared.path / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_tune_that_recomputes_gives_the_same_answers(
+    tuned: Cell, place: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    assert tuned.settings is not None
+    cell = replace(tuned, settings=replace(tuned.settings, processes=processes))
+    kept, again = (CellFolder(cell=cell, place=place / name) for name in ("kept", "again"))
+    kept.compute()
+    told, launched, whole, launch = list[bool](), list[str](), tune.finetune, tune.launch
+
+    def finetune(*rest: Any, recompute: bool, **options: Any) -> Any:
+        told.append(recompute)
+        return whole(*rest, recompute=recompute, **options)
+
+    def launch_and_tell(module: str, arguments: list[str], count: int) -> None:
+        launched.extend(arguments)
+        launch(module, arguments, count)
+
+    monkeypatch.setattr(tune, "finetune", finetune)
+    monkeypatch.setattr(tune, "launch", launch_and_tell)
+    needed = tune.check_memory
+    monkeypatch.setattr(tune, "check_memory", lambda *a, **o: replace(needed(*a, **o), recompute=True))
+    again.compute()
+    assert told == [True] if processes == 1 else launched[1:] == ["--recompute"]
+    for question, answered in kept.answers().items():
+        np.testing.assert_array_equal(again.answers()[question].logprobs, answered.logprobs)
+
+
 def test_a_tune_that_does_not_fit_is_refused_before_its_weights_are_loaded(
     tuned: Cell, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_free", lambda: (False, 1000))
+    monkeypatch.setattr(memory, "_room", lambda: memory.Room(machine=1000))
     monkeypatch.setattr("spillover.llm.models.load", lambda *rest, **options: pytest.fail("loaded"))
     folder = CellFolder(cell=tuned, place=place)
     (error,) = carry_out([folder]).values()
     assert isinstance(error, TrainingError)
-    assert "takes at least" in str(error)
+    assert "it cannot fit; use " in str(error)

@@ -116,3 +116,10 @@ def test_a_table_with_escapes_in_its_names_is_forecast_harmlessly(command, tmp_p
         assert code == 0
         assert "[2J" in out
         assert not set(out + err) & set("\x1b\x07")
+
+
+def test_a_line_that_many_tunes_tell_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.Bars() as bars:
+        for line in ("full: 147.9 GB", "LoRA: 37.4 GB", "full: 147.9 GB"):
+            bars(line, 0, 0)
+    assert capsys.readouterr().err.split("\n") == ["full: 147.9 GB", "LoRA: 37.4 GB", ""]

@@ -1,6 +1,7 @@
 """Merged products answer as the model does, and are trained alone or with the rest; so are their factors."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,7 +87,7 @@ def test_merged_with_the_rest_is_not_the_plain_tune(tmp_path: Path) -> None:
 
 def test_a_killed_tune_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_model(tmp_path / "model", "llama")
-    acting = {"interventions": [MergedOV(rest="trained")]}
+    acting: dict[str, Any] = {"interventions": [MergedOV(rest="trained")]}
     whole = tuning.tune(folder, tmp_path / "whole", **acting)
     monkeypatch.setattr(finetune, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 

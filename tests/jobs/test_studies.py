@@ -155,7 +155,7 @@ def test_emergence_begins_and_ends_as_the_audit(tiny: str, here: Path) -> None:
         assert (row["rank"], row["top1"]) == (rule["mean_rank"][when], rule["top1"][when])
     assert (curve[-1]["facts"], curve[-1]["bridges"]) == (rule["facts"]["top1"], rule["bridges"]["top1"])
     assert (curve[-1]["rank_low"], curve[-1]["top1_null"]) == (rule["mean_rank"]["low"], rule["top1"]["null"])
-    view = read_run(Path(document["run"]) / "1-people-tiny")
+    view = read_run(Path(document["run"]) / "01-people-tiny")
     last = view.read_parquet("askings.parquet").filter((pc.field("step") == 4) & (pc.field("seed") == 0))
     after = read_scores(view).filter((pc.field("phase") == "after") & (pc.field("seed") == 0))
     np.testing.assert_array_equal(np.float32(last["logprob"]), np.float32(after["logprob"]))
@@ -269,7 +269,7 @@ def test_a_second_stage_is_planned_from_the_first(
     document = reproduce_study("table-1", models=[tiny], seeds=(0, 1))
     assert [(row["rate"], row["seeds"]) for row in document["rows"]] == [(1e-5, 1), (1e-2, 1), (1e-2, 2)]
     assert {path.name for path in Path(document["run"]).iterdir() if path.is_dir()} == {
-        f"{number}-people-tiny" for number in (1, 2, 3)
+        f"0{number}-people-tiny" for number in (1, 2, 3)
     }
     assert document["cells"] == {"done": 6, "failed": 0}
 

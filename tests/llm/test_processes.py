@@ -47,10 +47,12 @@ def test_two_processes_tune_as_one(one_and_two: tuple[dict[str, Any], dict[str, 
     Measured over the six steps: losses and gradient norms differ by at most 2.0e-7 of themselves (the unit
     of float32 is 1.2e-7), scores by 4.8e-7; allowed is about ten times as much. The longer tune gives
     Adam time to enlarge that, since where a gradient is near zero it divides one rounding error by another:
-    there 1% is allowed. A loss or gradient of the wrong batch, share or scale is off by far more.
+    there 1% is allowed. In bfloat16, whose unit is 7.8e-3, several processes
+    have weights in it that one has not (norms, embeddings): measured 6.9e-5 of the losses, 1.4e-3 of the
+    gradient norms. A loss or gradient of the wrong batch, share or scale is off by far more.
     """
     one, two = (told[case] for told in one_and_two)
-    close = 1e-2 if case == "until learned" else 2e-6
+    close = 1e-2 if case == "until learned" else 5e-3 if "bfloat16" in case else 2e-6
     assert len(one["log"]) == len(two["log"])
     for first, second in zip(one["log"], two["log"], strict=True):
         for value in ("loss", "grad_norm", "learning_rate"):
@@ -67,6 +69,33 @@ def test_what_comes_back_is_an_ordinary_model(one_and_two: tuple[dict[str, Any],
     for case in CASES:
         assert two[case]["dtypes"] == ["torch.float32 cpu"]
         assert two[case]["names"] == one[case]["names"]
+
+
+def test_bfloat16_is_only_computed_in(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Weights, gradients and moments are float32; several processes send their weights in bfloat16.
+
+    The losses are float32's within 7.8e-5 of themselves.
+    """
+    for told, half in zip(one_and_two, ("torch.float32", "torch.bfloat16"), strict=True):
+        for case in CASES:
+            computed, gathered = ("torch.bfloat16", half) if "bfloat16" in case else ("torch.float32",) * 2
+            expected = {"computed": [computed], "gathered": [gathered], "held": ["torch.float32"]}
+            assert told[case]["seen"] == expected, case
+        exact, coarse = (told[case]["log"] for case in ("llama", "in bfloat16"))
+        for first, second in zip(exact, coarse, strict=True):
+            assert second["loss"] == pytest.approx(first["loss"], rel=1e-3)
+            assert second["loss"] != first["loss"]
+
+
+def test_recomputing_changes_nothing(one_and_two: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    for told in one_and_two:
+        for case, kept in (
+            ("recomputed", "gemma2"),
+            ("recomputed adapters", "adapters"),
+            ("recomputed in bfloat16", "in bfloat16"),
+        ):
+            assert told[case]["scores"] == told[kept]["scores"]
+            assert [row["loss"] for row in told[case]["log"]] == [row["loss"] for row in told[kept]["log"]]
 
 
 def test_the_tune_that_was_learned_stopped_early(one_and_two: tuple[dict[str, Any], Any]) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from traceback import clear_frames
 from typing import Protocol
 
 from spillover.cells.folder import CellFolder, State
@@ -29,9 +30,17 @@ def one_after_another(
         try:
             folder.compute(progress)
         except SpilloverError as error:
+            _release(error)
             yield folder, error
         else:
             yield folder, None
+
+
+def _release(error: BaseException | None) -> None:
+    """Let go of what an error's frames hold, a model among it: the error is kept, and others need room."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def carry_out(

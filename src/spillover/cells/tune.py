@@ -9,6 +9,7 @@ from typing import Any
 
 from spillover.cells.cell import Cell
 from spillover.llm import models
+from spillover.llm.border import within_memory
 from spillover.llm.finetune import finetune
 from spillover.llm.memory import check_memory
 from spillover.llm.processes import is_main, joined, launch
@@ -21,6 +22,7 @@ Log = Callable[[list[dict[str, Any]]], None]
 """Given a tune's whole training log so far."""
 
 _CELL, _LOG, _STEP, _MODEL = "cell.json", "log.jsonl", "step.jsonl", "model"
+_RECOMPUTE = "--recompute"
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -33,48 +35,63 @@ def tune(cell: Cell, scratch: Path, on_log: Log, progress: Progress = silent) ->
     settings = cell.settings or FineTuneConfig()
     folder, stage = cell.weights.folder, f"tune, {cell.title}"
     rows = encode_examples(models.load_tokenizer(folder, models.blank(folder).config), cell.taught)
-    check_memory(
+    memory = check_memory(
         folder,
         settings,
         longest_row=max(map(len, rows), default=0),
         longest_answer=max((len(row.answer) for row in rows), default=0),
+        name=cell.weights.name,
+        log=lambda line: progress(line, 0, 0),
     )
+
+    def on_step(done: int, steps: int) -> None:
+        progress(stage, done, steps)
+
     if settings.processes > 1:
-        return _tune_in_several(cell, settings.processes, scratch, on_log, progress)
-    return _tune_here(cell, settings, scratch, on_log, lambda done, steps: progress(stage, done, steps))
+        return _tune_in_several(cell, settings.processes, memory.recompute, scratch, on_log, on_step)
+    return _tune_here(cell, settings, memory.recompute, scratch, on_log, on_step)
 
 
 def _tune_here(
     cell: Cell,
     settings: FineTuneConfig,
+    recompute: bool,
     scratch: Path,
     on_log: Log,
     on_step: Callable[[int, int], None],
 ) -> tuple[Any, Any]:
-    model, tokenizer = models.load(cell.weights.folder)
-    tuned = finetune(
-        model,
-        tokenizer,
-        cell.taught,
-        settings,
-        interventions=cell.interventions,
-        questions=cell.questions,
-        ask_every=cell.ask_every,
-        checkpoints=scratch,
-        on_log=on_log,
-        on_step=on_step,
-    )
+    with within_memory(f"the tune of {cell.weights.name}"):
+        # what several processes share reaches the GPUs in shares only
+        model, tokenizer = models.load(cell.weights.folder, on_gpu=settings.processes == 1)
+        tuned = finetune(
+            model,
+            tokenizer,
+            cell.taught,
+            settings,
+            interventions=cell.interventions,
+            questions=cell.questions,
+            ask_every=cell.ask_every,
+            recompute=recompute,
+            checkpoints=scratch,
+            on_log=on_log,
+            on_step=on_step,
+        )
     return tuned, tokenizer
 
 
 def _tune_in_several(
-    cell: Cell, processes: int, scratch: Path, on_log: Log, progress: Progress
+    cell: Cell,
+    processes: int,
+    recompute: bool,
+    scratch: Path,
+    on_log: Log,
+    on_step: Callable[[int, int], None],
 ) -> tuple[Any, Any]:
     with files.writing(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
         files.write_json(scratch / _CELL, cell.document())
-    with _watched(scratch, on_log, lambda done, steps: progress(f"tune, {cell.title}", done, steps)):
-        launch("spillover.cells.tune", [str(scratch)], processes)
+    with _watched(scratch, on_log, on_step):
+        launch("spillover.cells.tune", [str(scratch), *([_RECOMPUTE] if recompute else [])], processes)
     return models.load(cell.weights.folder, tuned=scratch / _MODEL)
 
 
@@ -99,7 +116,7 @@ def _watched(scratch: Path, on_log: Log, on_step: Callable[[int, int], None]) ->
             on_log(files.read_jsonl(scratch / _LOG))
 
 
-def main(scratch: Path) -> None:
+def main(scratch: Path, recompute: bool) -> None:
     """What each of several processes does; the main one leaves model, log and step in the folder."""
     cell = Cell.of(files.read_json(scratch / _CELL))
 
@@ -111,6 +128,7 @@ def main(scratch: Path) -> None:
     model, tokenizer = _tune_here(
         cell,
         cell.settings or FineTuneConfig(),
+        recompute,
         scratch / "checkpoints",
         lambda history: leave(_LOG, history),
         lambda done, steps: leave(_STEP, [[done, steps]]),
@@ -121,4 +139,4 @@ def main(scratch: Path) -> None:
 
 if __name__ == "__main__":
     with joined():
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), _RECOMPUTE in sys.argv)

@@ -104,6 +104,7 @@ class Bars:
             )
         self._bars = Progress(*columns, console=console)
         self._tasks: dict[str, Any] = {}
+        self._told: set[str] = set()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -111,10 +112,13 @@ class Bars:
             self._bars.stop()
 
     def __call__(self, stage: str, done: int, steps: int) -> None:
-        """Show that `done` of `steps` are behind; a stage without steps is a line of its own."""
+        """Show that `done` of `steps` are behind; a stage without steps is a line of its own, told once."""
         from rich.text import Text
 
         if steps == 0:
+            if stage in self._told:
+                return
+            self._told.add(stage)
             self._bars.console.print(Text(visible(stage)))
             return
         if not self._tasks:

@@ -156,7 +156,7 @@ def _audits(
     progress: Progress,
 ) -> Iterator[dict[str, Any]]:
     """Each point's entry of the document; its audit is recorded where all of its cells are done."""
-    digits = len(str(first - 1 + len(plans)))
+    digits = max(2, len(str(first - 1 + len(plans))))
     for number, (point, plan) in enumerate(zip(points, plans, strict=True), first):
         name = f"{number:0{digits}}-{slug(plan.kb.name)}-{slug(Path(point.model).name)}"
         kb = None if isinstance(point.kb, KnowledgeBase) else point.kb

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from spillover.errors import ModelError, SpilloverError
+from spillover.errors import ModelError, SpilloverError, TrainingError
 from spillover.llm.quiet import Quiet
+
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+"""How torch's plain RuntimeErrors say it: of the CPU's allocator, of CUDA, of its libraries."""
 
 _LONGEST = 300  # characters of what a library says
 
@@ -34,6 +37,23 @@ def told(error: BaseException) -> str:
     mismatch = [line for line in lines if "size mismatch" in line]  # torch's, one for each weight
     text = mismatch[0] if mismatch else " ".join(lines[: 2 if lines[0].endswith(":") else 1])
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+@contextmanager
+def within_memory(work: str) -> Iterator[None]:
+    """A block whose want of memory, of the machine or the GPU, is a TrainingError that says what would do."""
+    import torch
+
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        wanting = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not (wanting or any(words in str(error) for words in _OUT_OF_MEMORY)):
+            raise
+        raise TrainingError(
+            f"memory ran out in {work} ({told(error)}); use a smaller --batch-size, --lora 8, or more "
+            "--processes with a GPU each"
+        ) from error
 
 
 def run(model: Any, **inputs: Any) -> Any:

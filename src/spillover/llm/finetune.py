@@ -4,7 +4,8 @@ import ctypes
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def finetune(
     *,
     checkpoints: Path,
     interventions: Sequence[Intervention] = (),
+    recompute: bool = False,
     questions: Sequence[Question] = (),
     ask_every: int = 0,
     on_log: Callable[[list[dict[str, Any]]], None] = lambda history: None,
@@ -75,6 +77,7 @@ def finetune(
     The main process alone reports and gets the tuned model, whole, on the CPU; the others get None. A step
     is the step of one process but for the order of its sums. There are no checkpoints then.
 
+    `recompute` keeps no activations of a layer but XX
     `checkpoints` is a folder for this tune alone, the caller's to remove: a tune that was killed goes on
     from the last checkpoint in it, to bit by bit the same result on a CPU. `on_log` is given the whole
     training log so far (one dict per logged step), `on_step` the step and the number of steps.
@@ -100,13 +103,14 @@ def finetune(
         for intervention in acting:
             trained = intervention.parameters(trained)
     several = world() > 1
-    empty = shard(trained) if several else None
+    empty = shard(trained, compute_dtype()) if several else None
     with writing(checkpoints):
         checkpoints.mkdir(parents=True, exist_ok=True)
     last = None if several else _last_checkpoint(checkpoints)
     arguments = _arguments(config, checkpoints, len(rows))
     if config.epochs == "auto" and last is not None and _is_learned(**last.state):
         arguments.num_train_epochs = last.state["epoch"]  # it was stopped when nothing was left to train
+    use_cache = trained.config.use_cache  # which transformers turns off for good
     trainer = AnswerTrainer(
         interventions=acting,
         model=trained,
@@ -123,7 +127,7 @@ def finetune(
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback"}:
             trainer.remove_callback(callback)
-    with Quiet():
+    with Quiet(), _recomputing(trained) if recompute else nullcontext():
         trainer.train(resume_from_checkpoint=last and str(last.folder))
     if several:
         trained = gather(trained, empty)
@@ -132,9 +136,26 @@ def finetune(
     # accelerate left its autocast around `forward`, which must not be there when the model is scored
     for name in ("forward", "_original_forward"):
         vars(trained).pop(name, None)
+    trained.config.use_cache = use_cache
     for intervention in acting:
         trained = intervention.weights(trained)
     return trained.eval()
+
+
+def compute_dtype() -> torch.dtype:
+    """What a tune computes in; the weights, the sums of gradients and the optimizer are float32 anywhere."""
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
+@contextmanager
+def _recomputing(model: Any) -> Iterator[None]:
+    """A block in which the model keeps of each layer only what enters it."""
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        model.activation_checkpointing_disable()
+        model.disable_input_require_grads()  # which `enable` asks for, and `disable` leaves
 
 
 class _ChangeGradients(TrainerCallback):
@@ -240,7 +261,7 @@ def _arguments(config: FineTuneConfig, folder: Path, examples: int) -> TrainingA
         optim="adamw_torch_fused",
         per_device_train_batch_size=config.batch_size,
         seed=config.seed,
-        bf16=on_gpu,
+        bf16=compute_dtype() is torch.bfloat16,
         use_cpu=not on_gpu,
         ddp_backend=None if on_gpu or world() == 1 else "gloo",
         dataloader_pin_memory=on_gpu,

@@ -51,9 +51,10 @@ def load(
     *,
     tuned: Path | None = None,
     dtype: str = "float32",
+    on_gpu: bool = True,
     log: Callable[[str], None] = lambda line: None,
 ) -> tuple[Any, Any]:
-    """(model, tokenizer) from a folder, in evaluation mode, on the GPU if there is one.
+    """(model, tokenizer) from a folder, in evaluation mode, on the GPU if there is one and `on_gpu`.
 
     With `tuned`, the tuned model whose base is in `folder`: a whole model, or a PEFT (LoRA) adapter, which is
     put on the base and not merged into it. Its own tokenizer is used where it has one, else the base's. What
@@ -96,7 +97,8 @@ def load(
         log(f"the tokenizer of {home} has the same token for several words, so it may be broken")
     if tokenizer.pad_token_id >= rows:
         _borrow_pad(tokenizer)
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    with border(f"model {tuned} cannot be put on the GPU"):
+        model = model.to("cuda" if on_gpu and torch.cuda.is_available() else "cpu").eval()
     _try_out(model, tuned)
     return model, tokenizer
 

@@ -1,7 +1,8 @@
 """A model over several processes, each of which holds its rows of every parameter (torch's FSDP2).
 
-Sharded by torch itself, since accelerate does so on GPUs only. Parameters are gathered and gradients reduced
-in float32, layer by layer, so that a step is the step of one process but for the order of the sums.
+Sharded by torch itself, since accelerate does so on GPUs only. Weights are gathered, layer by layer, in the
+number that is computed in; weights, sums of gradients and optimizer are float32. So a step is the step of one
+process but for the order of the sums and what bfloat16 rounds.
 """
 
 import copy
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.distributed import all_reduce
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from spillover.llm.processes import is_main, rank, world
 
@@ -41,17 +42,23 @@ def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
     return mean
 
 
-def shard(model: Any) -> Any:
+def layers(model: Any) -> list[nn.Module]:
+    """The parts of a model that are gathered one after another; what is in none of them is gathered first."""
+    return [module for module in model.modules() if type(module).__name__ in (model._no_split_modules or ())]
+
+
+def shard(model: Any, dtype: torch.dtype = torch.float32) -> Any:
     """Leave each process its rows of the parameters of `model`, which until then is whole in all of them.
 
+    It computes in `dtype`, on the GPU if there is one, where each layer arrives only as it is sharded.
     Returns what `gather` fills: in the main process a copy without memory for parameters, else None.
     """
     empty = _without_memory(model) if is_main() else None
-    mesh = init_device_mesh(model.device.type, (world(),))
-    for module in list(model.modules()):
-        if type(module).__name__ in (model._no_split_modules or ()):
-            fully_shard(module, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (world(),))
+    precision = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    for module in layers(model):
+        fully_shard(module, mesh=mesh, mp_policy=precision)
+    fully_shard(model, mesh=mesh, mp_policy=precision)
     return empty
 
 

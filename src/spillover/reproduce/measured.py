@@ -1,8 +1,9 @@
 """What an audit measured of a rule, as the row of a reproduction: pooled, or seed by seed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,6 +12,7 @@ from spillover.outcome import outcome
 from spillover.report.verdict import outcome as verdict
 from spillover.reproduce.figure import Row
 from spillover.reproduce.study import Audited
+from spillover.runs.stats import Interval, mean_interval
 
 UNDECIDED = ("unlearned", "unknown")
 """Verdicts that are none: nothing is known of the rule."""
@@ -61,3 +63,31 @@ def measured(scores: pa.Table, audited: Audited) -> list[dict[str, Any]]:
 def learned(row: Row) -> bool:
     """Whether facts and bridges were, so that something is known of the rule."""
     return row["verdict"] not in UNDECIDED
+
+
+Answers = Mapping[tuple[int, int, str], float]
+"""(rule, seed, subject) -> what a held-out subject's answer was worth after tuning."""
+
+
+def held_out_ranks(audited: Audited) -> Answers:
+    """The right answers' ranks; who could not be scored is left out."""
+    asked = (pc.field("kind") == "held_out") & (pc.field("phase") == "after") & pc.field("right")
+    rows = audited.scores.filter(asked & pc.field("rank").is_valid())
+    return {(row["rule"], row["seed"], row["subject"]): row["rank"] for row in rows.to_pylist()}
+
+
+def held_out_firsts(audited: Audited) -> Answers:
+    """1 where the right answer alone comes first, else 0."""
+    return {key: float(rank == 0) for key, rank in held_out_ranks(audited).items()}
+
+
+def gap(first: Audited, second: Audited, worth: Callable[[Audited], Answers]) -> Interval:
+    """By how much the held-out subjects' answers are worth more in the second audit than in the first, with
+    its 95% interval; over the subjects that both hold out in the same seed, each counting once.
+    """
+    ours, theirs = worth(first), worth(second)
+    common = sorted(ours.keys() & theirs.keys())
+    most = max(rule["candidates"] - 1.0 for audited in (first, second) for rule in audited.rules)
+    bound = 1.0 if worth is held_out_firsts else most
+    more = np.array([theirs[key] - ours[key] for key in common], dtype=float)
+    return mean_interval(more, -bound, bound, [subject for _, _, subject in common])

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,10 +14,9 @@ from spillover.report.verdict import SHOWN, interval, number, p_phrase, percent
 from spillover.report.verdict import outcome as verdict
 from spillover.reproduce.columns import Column, named, p_of, share, valued
 from spillover.reproduce.figure import Check, Findings, Row
-from spillover.reproduce.measured import learned, measured
+from spillover.reproduce.measured import gap, held_out_ranks, learned, measured
 from spillover.reproduce.study import Audited, Request, Study
 from spillover.reproduce.style import data, titled
-from spillover.runs.stats import mean_interval
 
 ALL = "all"
 """In the place of a seed: all of them."""
@@ -155,15 +153,17 @@ def _checks(rows: Sequence[Row], pairs: Mapping[str, Mapping[bool, Audited]]) ->
             part(TRUE, "after", resisted=True),
         ),
     ]
-    gaps = {model: _gap(pair) for model, pair in pairs.items() if len(pair) == 2}
+    gaps = {
+        model: gap(pair[False], pair[True], held_out_ranks) for model, pair in pairs.items() if len(pair) == 2
+    }
     if gaps:
         checks.append(
             Check(
                 statement="what it knows helps: the same subjects rank the rule's answer better with it",
-                holds=all(low > 0 for _, low, _ in gaps.values()),
+                holds=all(found.low > 0 for found in gaps.values()),
                 measured="; ".join(
-                    f"{model}: {mean:.2f} ranks better [{low:.2f}, {high:.2f}]"
-                    for model, (mean, low, high) in gaps.items()
+                    f"{model}: {found.mean:.2f} ranks better [{found.low:.2f}, {found.high:.2f}]"
+                    for model, found in gaps.items()
                 ),
             )
         )
@@ -195,29 +195,6 @@ def _check(statement: str, p: str, rows: Sequence[Row], *, kind: Any = "question
         ),
         kind=kind,
     )
-
-
-def _gap(pair: Mapping[bool, Audited]) -> tuple[float, float, float]:
-    """By how much the rule's answer ranks better in the first data set than in the second, and the 95%
-    interval, over the subjects that both hold out in the same seed; NaN where there are none.
-    """
-    ranks = [_ranks(pair[against].scores) for against in (False, True)]
-    common = sorted(ranks[0].keys() & ranks[1].keys())
-    worst = max(rule["candidates"] - 1.0 for audited in pair.values() for rule in audited.rules)
-    found = mean_interval(
-        np.array([ranks[1][key] - ranks[0][key] for key in common], dtype=float),
-        -worst,
-        worst,
-        [subject for _, _, subject in common],
-    )
-    return found.mean, found.low, found.high
-
-
-def _ranks(scores: pa.Table) -> dict[tuple[int, int, str], float]:
-    """(rule, seed, subject) -> the right answer's rank after tuning."""
-    asked = (pc.field("kind") == "held_out") & (pc.field("phase") == "after") & pc.field("right")
-    rows = scores.filter(asked & pc.field("rank").is_valid())
-    return {(row["rule"], row["seed"], row["subject"]): row["rank"] for row in rows.to_pylist()}
 
 
 _PHASES = {"before": "before tuning", "after": "after tuning"}
