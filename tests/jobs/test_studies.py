@@ -19,7 +19,7 @@ from spillover.point import Point
 from spillover.reproduce import load_study
 from spillover.reproduce.columns import counted
 from spillover.reproduce.emergence import STUDY as EMERGENCE
-from spillover.reproduce.emergence import passed
+from spillover.reproduce.emergence import _checks, passed
 from spillover.reproduce.figure import Findings
 from spillover.reproduce.prior import asked_for, truth
 from spillover.reproduce.study import RECIPES, Recipe, Request
@@ -224,6 +224,15 @@ def test_when_facts_and_rule_are_there() -> None:
     learned, not_learned = passed(rows + flat)
     assert [learned[f"{name}_at"] for name in ("facts", "bridges", "rule")] == [8, 16, 16]
     assert (learned["steps"], learned["top1"]) == (20, 0.8)
+    checks = _checks([learned, not_learned])
+    assert (
+        "m, d: facts at step 8, never, the rule at 16, never, rule less facts undefined" in checks[0].measured
+    )
+    assert [check.measured for check in _checks([learned])][1:] == [
+        "m, d: bridges at step 16 [16, 16], the rule at 16 [16, 16], rule less bridges 0 [0, 0]",
+        "0 of 1",
+    ]
+    assert [check.verdict for check in _checks([learned])] == ["yes", "no", "does not hold"]
     assert all(np.isnan(not_learned[f"{name}_at"]) for name in ("facts", "bridges", "rule"))
 
 

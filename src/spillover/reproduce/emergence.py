@@ -166,7 +166,14 @@ def _checks(tunes: Sequence[Row]) -> list[Check]:
 
 
 def _steps(rows: Sequence[Row], name: str) -> str:
-    return spread([row[name] for row in rows], 0)
+    """The spread of a step over the seeds; each one's where some have none."""
+    if all(defined(row[name]) for row in rows):
+        return spread([row[name] for row in rows], 0)
+    return ", ".join(_at(row[name]) for row in rows)
+
+
+def _at(step: float) -> str:
+    return f"{step:.0f}" if defined(step) else "never"
 
 
 def _name(row: Row) -> str:
@@ -245,7 +252,7 @@ def _chance(rows: Sequence[Row], field: str) -> alt.Chart:
 
 
 def _step(field: str, name: str) -> Column:
-    return Column(name=name, text=lambda row: f"{row[field]:.0f}" if defined(row[field]) else "never")
+    return Column(name=name, text=lambda row: _at(row[field]))
 
 
 STUDY = Study(
