@@ -21,6 +21,7 @@ from spillover.errors import RunError
 from spillover.outcome import read_scores
 from spillover.report import charts, forecast, verdict
 from spillover.report.scores import Row, Scores
+from spillover.report.spectrum import spectrum_section
 from spillover.report.tables import mapping
 from spillover.runs import files
 from spillover.runs.record import RunView, read_run
@@ -167,6 +168,7 @@ def section(view: RunView, number: int) -> dict[str, Any]:
         "learned": scores.learned() if scores else [],
         "forecast": _forecast(view),
         "loss": charts.loss_chart(metrics) if metrics else None,
+        "spectrum": spectrum_section(view),
         "gaps": gaps,
         "settings": _settings(view.manifest),
         "command": command_line(view.manifest),
