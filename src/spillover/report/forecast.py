@@ -7,9 +7,11 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from spillover.errors import RunError
 from spillover.report.sheet import Column, Sheet
 from spillover.report.tables import HEADINGS
 from spillover.report.verdict import NOTHING, number, p_value, percent, rule_name, spoken
+from spillover.runs.views import RunView
 
 CLEAR = 0.05
 """A mean margin this far from 0 is called a forecast; nearer, the table leaves the question open."""
@@ -160,3 +162,25 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Sheet:
         ]
         table.add_row(rule_name(rule), *cells[: len(names)])
     return table
+
+
+def forecast_section(view: RunView) -> dict[str, Any] | None:
+    """What was forecast before training, for the first seed: each rule's numbers in words, beside what was
+    measured, and the proof.
+    """
+    measured = {(rule["fact"], rule["implication"]): rule for rule in (view.results or {}).get("rules", [])}
+    try:
+        first, *others = view.read_json("forecast.json")
+        if "solver" not in first:  # a table too large for a forecast
+            return {"rules": [], "proof": "; ".join(first["notes"]), "seeds": 1}
+        rules = [
+            {
+                **rule,
+                "sentence": sentence(rule),
+                "measured": measured.get((rule["fact"], rule["implication"])),
+            }
+            for rule in first["rules"]
+        ]
+        return {"rules": rules, "proof": proof(first["solver"]), "seeds": 1 + len(others)}
+    except (RunError, LookupError, TypeError, ValueError):
+        return None

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from spillover.errors import RunError
 from spillover.outcome import read_scores
-from spillover.report import charts, forecast, verdict
+from spillover.report import charts, verdict
 from spillover.report.scores import Row, Scores
 from spillover.report.spectrum import spectrum_section
 from spillover.report.tables import mapping
@@ -166,7 +166,7 @@ def section(view: RunView, number: int) -> dict[str, Any]:
         "rules": rules,
         "correction": verdict.correction(results) if results else "",
         "learned": scores.learned() if scores else [],
-        "forecast": _forecast(view),
+        "forecast": forecast_section(view),
         "loss": charts.loss_chart(metrics) if metrics else None,
         "spectrum": spectrum_section(view),
         "gaps": gaps,
@@ -182,28 +182,6 @@ def _losses(view: RunView) -> list[dict[str, Any]]:
     except RunError:
         return []
     return [row for row in rows if fault(row, _LOSS) is None]
-
-
-def _forecast(view: RunView) -> dict[str, Any] | None:
-    """What was forecast before training, for the first seed: each rule's numbers in words, beside what was
-    measured, and the proof.
-    """
-    measured = {(rule["fact"], rule["implication"]): rule for rule in (view.results or {}).get("rules", [])}
-    try:
-        first, *others = view.read_json("forecast.json")
-        if "solver" not in first:  # a table too large for a forecast
-            return {"rules": [], "proof": "; ".join(first["notes"]), "seeds": 1}
-        rules = [
-            {
-                **rule,
-                "sentence": forecast.sentence(rule),
-                "measured": measured.get((rule["fact"], rule["implication"])),
-            }
-            for rule in first["rules"]
-        ]
-        return {"rules": rules, "proof": forecast.proof(first["solver"]), "seeds": 1 + len(others)}
-    except (RunError, LookupError, TypeError, ValueError):
-        return None
 
 
 def _rule(

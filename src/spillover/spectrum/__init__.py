@@ -1,1 +1,1 @@
-"""What a tune changed in the weights: norms and ranks, weight by weight and head by head."""
+"""What a tune changed, weight by weight and head by head."""
