@@ -20,6 +20,7 @@ from markupsafe import Markup
 from spillover.errors import RunError
 from spillover.outcome import read_scores
 from spillover.report import charts, verdict
+from spillover.report.forecast import forecast_section
 from spillover.report.scores import Row, Scores
 from spillover.report.spectrum import spectrum_section
 from spillover.report.tables import mapping
