@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from textwrap import wrap
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -12,6 +13,8 @@ from spillover.report.sheet import Column as SheetColumn
 from spillover.report.verdict import interval, number, p_value, percent
 from spillover.reproduce.figure import Row
 from spillover.reproduce.save import PageTable
+
+_LETTERS = 18  # of a line of text in the terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +31,11 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """On the page."""
+        """On one line."""
         return f"{self.name} [95%]" if self.interval else self.name
 
     def cell(self, row: Row) -> str:
-        """On the page, on one line."""
+        """On one line."""
         return f"{self.text(row)} [{self.interval(row)}]" if self.interval else self.text(row)
 
 
@@ -77,13 +80,15 @@ RANK_P, TOP1_P = p_of("rank_p"), p_of("top1_p", narrow=None)
 
 
 def table_of(columns: Sequence[Column], rows: Sequence[Row]) -> PageTable:
-    """For a page."""
+    """For a page, a block for each text of the first column; below a number stands its interval."""
+    first, *others = columns
     return PageTable(
-        lines=[
-            [column.heading for column in columns],
-            *([column.cell(row) for column in columns] for row in rows),
+        headings=[(column.name, "[95%]") if column.interval else (column.name,) for column in others],
+        numbers=[column.numbers for column in others],
+        blocks=[
+            (block, [[_lines(column, row) for column in others] for row in mine])
+            for block, mine in groupby(rows, first.text)
         ],
-        numbers=[column.numbers for column in columns],
     )
 
 
@@ -99,27 +104,31 @@ def sheets_of(columns: Sequence[Column], rows: Sequence[Row]) -> RenderableType:
     return Group(*parts)
 
 
+def _lines(column: Column, row: Row) -> tuple[str, ...]:
+    """A text, or a number and its interval."""
+    text = column.text(row)
+    return (text, column.interval(row)) if column.interval else (text,)
+
+
 def _cell(column: Column, row: Row) -> Cell:
-    if column.interval is None:
-        return column.text(row)
-    return Text(column.text(row), style="bold"), column.interval(row)
+    if not column.numbers:
+        return tuple(wrap(column.text(row), _LETTERS)) or ("",)  # also behind a hyphen
+    number, *below = _lines(column, row)
+    return (Text(number, style="bold"), *below) if below else number
 
 
 def latex(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     """The table for a paper's appendix (with booktabs), a block for each text of the first column."""
-    headings, *lines = table_of(columns, rows).lines
-    align = "".join("r" if column.numbers else "l" for column in columns)
+    first, *others = columns
     made = [
         r"% needs \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{{align}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if column.numbers else 'l' for column in others)}}}",
         r"\toprule",
-        _tex_line(headings),
+        _tex_line([column.heading for column in others]),
     ]
-    block = None
-    for texts in lines:
-        made += [] if texts[0] == block else [r"\midrule"]
-        block = texts[0]
-        made.append(_tex_line(texts))
+    for block, mine in groupby(rows, first.text):
+        made += [r"\midrule", rf"\multicolumn{{{len(others)}}}{{l}}{{{block.translate(_TEX)}}} \\"]
+        made += [_tex_line([column.cell(row) for column in others]) for row in mine]
     return "\n".join([*made, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

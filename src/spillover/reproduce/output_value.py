@@ -239,10 +239,12 @@ STUDY = Study(
     findings=findings,
     columns=(
         named("model"),
-        named("data", "data set"),
-        named("trained", "products trained"),
-        named("product", "as"),
-        Column(name="rate", text=lambda row: f"{row['rate']:.0e}".replace("e-0", "e-")),
+        Column(
+            name="products trained",
+            text=lambda row: f"{row['data']}, {row['trained']}, {row['product']}",
+            numbers=False,
+        ),
+        Column(name="rate", text=lambda row: f"{row['rate']:.0e}".replace("e-0", "e-"), narrow=None),
         counted("steps", narrow=None),
         share("facts"),
         share("bridges", narrow=None),

@@ -115,10 +115,12 @@ def results_of(
 class PageTable:
     """The table on a page."""
 
-    lines: Sequence[Sequence[str]]
-    """Its headings, then its rows."""
+    headings: Sequence[tuple[str, ...]]
+    """The lines of each."""
     numbers: Sequence[bool]
     """Which of its columns are."""
+    blocks: Sequence[tuple[str, Sequence[Sequence[tuple[str, ...]]]]]
+    """Their titles and rows; the lines of each cell."""
 
 
 LEAST_AND_MOST = "the least and the most of all runs"

@@ -16,7 +16,7 @@ from spillover.reproduce.columns import (
     TOP1,
     TOP1_CHANCE,
     TOP1_P,
-    counted,
+    Column,
     named,
     share,
     valued,
@@ -103,9 +103,12 @@ def _check(kind: str, statement: str, rows: Sequence[Row]) -> Check | None:
 
 
 COLUMNS = (
-    named("model"),
+    Column(
+        name="model",
+        text=lambda row: f"{row['model']}, {row['seeds']} seed{'' if row['seeds'] == 1 else 's'}",
+        numbers=False,
+    ),
     named("data", "data set"),
-    counted("seeds", narrow=None),
     share("facts"),
     share("bridges", narrow=None),
     RANK,
@@ -119,14 +122,16 @@ COLUMNS = (
 
 
 def _chart(rows: Sequence[Row]) -> Chart:
-    """Ranks with their intervals, chance as a tick and the paper's as a ring; a panel for each data set."""
+    """Ranks with their intervals, chance as a tick and the paper's as a ring; a panel for each model."""
     kind = alt.Color(
         "kind:N", scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())), legend=None
     )
     rank = alt.Scale(
         domain=[0, float(np.nanmax([row[f"rank_{n}"] for row in rows for n in ("high", "null")]))]
     )
-    base = alt.Chart(data(rows)).encode(y=alt.Y("model:N", title=None, sort=None))
+    base = alt.Chart(data(rows)).encode(
+        y=alt.Y("data:N", title=None, sort=None, axis=alt.Axis(labelLimit=220))
+    )
     layers = alt.layer(
         base.mark_tick(color=NULL, thickness=2, size=18).encode(
             x=alt.X("rank_null:Q", title="mean rank (0 is first)", scale=rank)
@@ -134,12 +139,12 @@ def _chart(rows: Sequence[Row]) -> Chart:
         base.mark_rule(strokeWidth=2).encode(x="rank_low:Q", x2="rank_high:Q", color=kind),
         base.mark_point(filled=True, size=70, opacity=1).encode(x="rank_after:Q", color=kind),
         base.mark_point(filled=False, size=90, color=INK).encode(x="paper_rank:Q"),
-    ).properties(width=640, height=alt.Step(30))
+    ).properties(width=560, height=alt.Step(28))
     header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="top", labelAnchor="start")
     return titled(
-        layers.facet(row=alt.Row("data:N", title=None, sort=None, header=header)),
+        layers.facet(row=alt.Row("model:N", title=None, sort=None, header=header)),
         "Held-out mean rank after tuning",
-        "Dots: all seeds, with 95% interval; grey ticks: chance; rings: the paper's figure for that model",
+        "Dots: all seeds, with 95% interval (blue: wanted, orange: not); ticks: chance; rings: the paper's",
     )
 
 
