@@ -27,7 +27,6 @@ for _verb in (
     foresight.forecast,
     audits.score,
     audits.sweep,
-    audits.spectrum,
     audits.report,
     audits.runs,
     lab.symbolic,

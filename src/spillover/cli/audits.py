@@ -189,27 +189,6 @@ def sweep(
     return 2 if failed else 0
 
 
-def spectrum(runs: Annotated[tuple[Path, ...], Parameter(negative="")], /, *, json: Json = False) -> int:
-    """Measure what tuning changed inside: norms and ranks of every weight and head, beside the spillover.
-
-    Parameters
-    ----------
-    runs
-        Run folders of audits with --keep-model, or of sweeps and reproductions that hold such.
-    """
-    with Bars() as bars:
-        from spillover.jobs.spectrum import spectrum as measure
-
-        document = measure(runs, progress=bars)
-    if json:
-        print_json(document)
-    else:
-        from spillover.report.spectrum import spectrum_table
-
-        print_rich(spectrum_table(document))
-    return 0
-
-
 def report(
     runs: Annotated[tuple[Path, ...], Parameter(negative="")], /, *, out: Path = Path("report.html")
 ) -> int:

@@ -22,7 +22,6 @@ from spillover.outcome import read_scores
 from spillover.report import charts, verdict
 from spillover.report.forecast import forecast_section
 from spillover.report.scores import Row, Scores
-from spillover.report.spectrum import spectrum_section
 from spillover.report.tables import mapping
 from spillover.runs import files
 from spillover.runs.record import RunView, read_run
@@ -169,7 +168,6 @@ def section(view: RunView, number: int) -> dict[str, Any]:
         "learned": scores.learned() if scores else [],
         "forecast": forecast_section(view),
         "loss": charts.loss_chart(metrics) if metrics else None,
-        "spectrum": spectrum_section(view),
         "gaps": gaps,
         "settings": _settings(view.manifest),
         "command": command_line(view.manifest),

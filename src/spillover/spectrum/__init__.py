@@ -1,1 +1,0 @@
-"""What a tune changed, weight by weight and head by head."""
