@@ -157,5 +157,5 @@ STUDY = Study(
     stages=(points,),
     findings=findings,
     columns=COLUMNS,
-    brackets=f"95% intervals in the table, in the checks {LEAST_AND_MOST}",
+    brackets=LEAST_AND_MOST,
 )
