@@ -33,7 +33,6 @@ from spillover.spectrum.table import (
     by_kind,
     by_layer,
     of_seed,
-    read_spectra,
     whole,
 )
 
@@ -110,8 +109,8 @@ def _unfit(view: RunView) -> RunError:
     if view.status != "complete":
         return RunError(f"{view.folder} is {view.status}; finish the audit first, with the same command")
     return RunError(
-        f"{view.folder} keeps no tuned weights (model-SEED); run the audit again with --keep-model and another "
-        "--out beside it: only its tunes are computed again"
+        f"{view.folder} keeps no tuned weights (model-SEED); run the audit again with --keep-model and "
+        "another --out beside it: nothing of it but the tunes is computed again"
     )
 
 
@@ -133,10 +132,10 @@ def _measured(view: RunView, found: Any, progress: Progress) -> list[dict[str, A
         base: Weights = found(str(name))
         if base.identity != identity:
             raise RunError(
-                f"{view.folder} was tuned from {name} with the hash {str(identity)[:12]}, and {base.folder} has "
-                f"{base.identity[:12]}; the weights that it was tuned from must be there"
+                f"{view.folder} was tuned from {name} with the hash {str(identity)[:12]}, and {base.folder} "
+                f"has {base.identity[:12]}; get the weights that it was tuned from"
             )
-        stage = f"spectrum, {view.folder.name}, seed {seed}"
+        stage = f"seed {seed}, {view.folder.name}"
         mine = measure(
             base.folder,
             folder,
@@ -154,8 +153,8 @@ def _recorded(view: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
     notes = []
     if not any(row["kind"] == HEADS for row in rows):
         notes.append(
-            "the heads' output-value products are left out: no weights named v_proj and o_proj of the attention "
-            "were changed"
+            "the heads' output-value products are left out: no weights named v_proj and o_proj of an "
+            "attention were changed"
         )
     entry = {
         "run": str(view.folder),

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from spillover.errors import RunError
 from spillover.outcome import read_scores
-from spillover.report import charts, forecast, verdict
+from spillover.report import charts, forecast, spectrum, verdict
 from spillover.report.scores import Row, Scores
 from spillover.report.tables import mapping
 from spillover.runs import files
@@ -161,6 +161,7 @@ def section(view: RunView, number: int) -> dict[str, Any]:
         "learned": scores.learned() if scores else [],
         "forecast": _forecast(view),
         "loss": charts.loss_chart(metrics) if metrics else None,
+        "spectrum": spectrum.section(view),
         "gaps": gaps,
         "settings": _settings(view.manifest),
         "command": command_line(view.manifest),

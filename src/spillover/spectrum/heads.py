@@ -56,10 +56,10 @@ def attentions(tune: Tune) -> Iterator[Attention]:
     """
     for name, value in tune.base.items():
         found = _VALUE.fullmatch(name)
-        output_name = found and f"{found['attention']}.o_proj.weight"
-        if not found or output_name not in tune.base or not tune.heads:
+        output_name = f"{found['attention']}.o_proj.weight" if found else ""
+        output = tune.base.get(output_name)
+        if found is None or output is None or not tune.heads:
             continue
-        output = tune.base[output_name]
         width, odd = divmod(output.shape[1], tune.heads)
         key_values, rest = divmod(value.shape[0], max(1, width))
         changes = tune.changes.get(output_name), tune.changes.get(name)

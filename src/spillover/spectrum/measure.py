@@ -1,7 +1,7 @@
 """One tune -> the rows of its changes: each weight's, then each head's."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def measure(
     on_step: Callable[[int, int], None] = lambda done, steps: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """The rows of one tune, as `table.SPECTRA` has them less the seed, by layer; what did not change has none.
+    """The rows of one tune, as `table.SPECTRA` has them less the seed; what did not change has none.
 
     A vector (norm weights, a bias) and what has more than two axes has a Frobenius norm and a share alone:
     it is no matrix, and what stands on a diagonal has no low rank to speak of. Raises ModelError.

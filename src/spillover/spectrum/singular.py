@@ -21,7 +21,7 @@ class Matrix(Protocol):
         """(m, n)"""
         ...
 
-    def piece(self, rows: slice, columns: slice) -> np.ndarray:
+    def piece(self, rows: slice, columns: slice, /) -> np.ndarray:
         """That part of it, float64."""
         ...
 
@@ -87,4 +87,6 @@ def values_of_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     There are r of them, or m or n where that is less; the product has no others that are not zero.
     """
-    return np.linalg.svd(np.linalg.qr(left, "r") @ np.linalg.qr(right.T, "r").T, compute_uv=False)
+    left_r: np.ndarray = np.linalg.qr(left, mode="r")
+    right_r: np.ndarray = np.linalg.qr(right.T, mode="r")
+    return np.linalg.svd(left_r @ right_r.T, compute_uv=False)

@@ -1,4 +1,4 @@
-"""The columns of spectrum.parquet, and every number that is told of a tune's changes, from them alone. No torch.
+"""The columns of spectrum.parquet, and every number of a tune's changes, from them alone. No torch.
 
 A row is one weight that a tune changed, or one head's output-value product (kind `ov`).
 """
@@ -42,7 +42,10 @@ SPECTRA = pa.schema(
         ("head", pa.int32()),  # null for a weight
         ("kind", pa.string()),  # of KINDS
         ("shape", pa.list_(pa.int64())),
-        ("rank_limit", pa.int64()),  # the rank that the change can have; null of what is no matrix, as the next
+        (
+            "rank_limit",
+            pa.int64(),
+        ),  # the rank that the change can have; null of what is no matrix, as the next
         ("nuclear", pa.float64()),
         ("frobenius", pa.float64()),
         ("spectral", pa.float64()),
