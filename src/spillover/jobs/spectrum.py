@@ -121,7 +121,7 @@ def _measured(view: RunView, found: Any, progress: Progress) -> list[dict[str, A
     rows: list[dict[str, Any]] = []
     with suppress(RunError):  # missing, or damaged: it is made anew
         table = view.read_parquet(SPECTRUM_FILE)
-        if table.schema.equals(wanted, check_metadata=True):
+        if table.schema.equals(wanted) and table.schema.metadata == wanted.metadata:
             rows = table.to_pylist()
     done = {row["seed"] for row in rows}
     for seed, folder in _tuned(view).items():
@@ -207,10 +207,10 @@ def _correlations(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     entries = []
     for change in CHANGES:
         for measure_ in SPILLOVER:
-            pair = [[cell[name] for cell in cells] for name in (change, measure_)]
+            changes, spilt = ([cell[name] for cell in cells] for name in (change, measure_))
             blocks = [cell["block"] for cell in cells]
             scopes = {
-                scope: vars(rank_correlation(*pair, blocks, within=scope == "within"))
+                scope: vars(rank_correlation(changes, spilt, blocks, within=scope == "within"))
                 for scope in ("all", "within")
             }
             entries.append({"change": change, "spillover": measure_, **scopes})

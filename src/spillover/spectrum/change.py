@@ -201,8 +201,11 @@ def _adapter_changes(
 
 
 def _module(model: Any, name: str) -> Any:
-    """The module of that name, if PEFT's adapter on it is one that can be taken apart; else None."""
+    """The module of that name, if PEFT's adapter on it is one that can be taken apart; else None.
+
+    A `base_layer` is a weight that an adapter acts on and that is saved as well.
+    """
     from peft.tuners.lora import Linear, LoraLayer
 
-    module = model.get_submodule(name)
+    module = None if name.endswith(".base_layer") else model.get_submodule(name)
     return module if isinstance(module, Linear) or not isinstance(module, LoraLayer) else None

@@ -87,6 +87,6 @@ def values_of_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     There are r of them, or m or n where that is less; the product has no others that are not zero.
     """
-    left_r: np.ndarray = np.linalg.qr(left, mode="r")
-    right_r: np.ndarray = np.linalg.qr(right.T, mode="r")
+    left_r = np.asarray(np.linalg.qr(left, mode="r"))
+    right_r = np.asarray(np.linalg.qr(right.T, mode="r"))
     return np.linalg.svd(left_r @ right_r.T, compute_uv=False)
