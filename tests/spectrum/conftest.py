@@ -1,6 +1,7 @@
 """Tunes of tiny models, as files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from tests.tiny_models import save_tiny_model
 
 
-def save_tuned(base: Path, folder: Path, **settings: str) -> Path:
+def save_tuned(base: Path, folder: Path, **settings: Any) -> Path:
     """The model in `base` with random changes of all its weights, saved; `settings` say how."""
     model = AutoModelForCausalLM.from_pretrained(base)
     generator = torch.Generator().manual_seed(2)

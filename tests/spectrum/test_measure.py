@@ -127,7 +127,7 @@ def test_an_adapter_is_its_merged_model(llama: Path, tmp_path: Path, settings: d
     before = weights_of(AutoModelForCausalLM.from_pretrained(llama))
     after = weights_of(live.double().merge_and_unload())
     rows = measure(llama, tmp_path / "adapter")
-    compare([row for row in rows], before, after)
+    compare(rows, before, after)
     ranks = {row["rank_limit"] for row in rows if row["kind"] in "qvo"}
     assert ranks == ({2, 5} if "rank_pattern" in settings else {2})
 

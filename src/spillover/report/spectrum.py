@@ -100,15 +100,15 @@ def _kind_cells(kind: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _audits(runs: Sequence[Mapping[str, Any]]) -> Sheet:
-    numbers = ("Frobenius", "effective\nrank", "nuclear /\nFrobenius", "heads' eff.\nrank")
-    table = Sheet(
-        [Column(name="data set, model"), *(Column(name=n, numbers=True) for n in ("seed", *numbers))]
-    )
+    numbers = ("seed", "Frobenius", "eff.\nrank", "nuclear /\nFrobenius", "heads'\nrank")
+    table = Sheet([Column(name="data set, model"), *(Column(name=name, numbers=True) for name in numbers)])
     for run in runs:
-        label: tuple[str, ...] = (str(run["knowledge_base"]), str(run["model"]))
-        for seed in run["seeds"]:
+        label = [str(run["knowledge_base"]), str(run["model"])]
+        for place, seed in enumerate(run["seeds"]):
             shown = [size(seed[name]) for name in ("frobenius", "effective_rank", "ratio", "ov_rank")]
-            table.add_row(label if seed is run["seeds"][0] else "", str(seed["seed"]), *shown)
+            alone = len(run["seeds"]) == 1
+            name = tuple(label) if alone else label[place] if place < len(label) else ""
+            table.add_row(name, str(seed["seed"]), *shown)
         table.end_section()
     return table
 
