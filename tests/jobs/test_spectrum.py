@@ -126,6 +126,18 @@ def test_a_folder_of_audits_and_their_spillover(place: Path, monkeypatch: pytest
     )
 
 
+def test_nothing_changed_is_a_note(place: Path, runs: Path) -> None:
+    weights = runs / "models" / "tiny" / "model.safetensors"
+    for seed in (0, 1):
+        tuned = place / "full" / f"model-{seed}" / "model.safetensors"
+        tuned.unlink()
+        shutil.copyfile(weights, tuned)
+    (entry,) = spectrum([place / "full"])["runs"]
+    assert entry["notes"] == ["no weight was changed"]
+    assert (entry["kinds"], entry["layers"]) == ([], [])
+    assert run_cli("spectrum", str(place / "full")) == 0
+
+
 def test_a_tune_that_two_runs_share_counts_once(place: Path) -> None:
     shutil.copytree(place / "full", place / "again")
     assert len(spectrum([place / "full", place / "again"])["cells"]) == 2

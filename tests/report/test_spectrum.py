@@ -51,6 +51,23 @@ def browser(tmp_path_factory):
         yield browser
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frobenius": None}, {"frobenius": 0.0}, {"share": math.nan}, {"kind": "x"}, {"module": None},
+        {"seed": None}, {"nuclear": None}, {"rank_limit": 0}, {"effective_rank": math.inf},
+        {"spectral": -1.0},
+    ],
+)  # fmt: skip
+def test_a_row_that_is_none_is_a_gap(tmp_path, change):
+    folder = write_run(tmp_path / "run")
+    good = spectra()[:3]
+    for rows, faults in ((good, 0), ([*good, {**good[0], **change}], 1)):
+        parquet.write_table(pa.Table.from_pylist(rows, schema=SPECTRA), folder / "spectrum.parquet")
+        text = write_report([folder], tmp_path / "page.html").read_text("utf-8")
+        assert text.count("spectrum.parquet is damaged: row 3 is none of a weight or a head") == faults
+
+
 def test_numbers_of_kinds_and_layers():
     rows = spectra()
     total = 7 * sum(layer**2 for layer in range(1, LAYERS + 1)) + 100 + LAYERS * 1e-4

@@ -17,7 +17,7 @@ def test_without_blocks_it_is_scipys() -> None:
     assert found.value == pytest.approx(stats.spearmanr(X, NOISY).statistic)
     exact = stats.permutation_test(
         (X,),
-        lambda x: stats.spearmanr(x, NOISY).statistic,
+        lambda x: float(stats.spearmanr(x, NOISY).statistic),
         permutation_type="pairings",
         n_resamples=9_999,
         rng=np.random.default_rng(1),
@@ -64,7 +64,7 @@ def test_block_permutations_keep_their_level() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         x, y = (rng.normal(size=6)[place] + 0.1 * rng.normal(size=18) for _ in range(2))
-        kinds = (place, None)
+        kinds = (place.tolist(), None)
         found.append([rank_correlation(x, y, blocks, permutations=199).p_value < 0.05 for blocks in kinds])
     blocked, free = np.mean(found, axis=0)
     assert blocked <= 0.12

@@ -33,6 +33,7 @@ from spillover.spectrum.table import (
     by_kind,
     by_layer,
     of_seed,
+    read_spectra,
     whole,
 )
 
@@ -116,12 +117,12 @@ def _unfit(view: RunView) -> RunError:
 
 def _measured(view: RunView, found: Any, progress: Progress) -> list[dict[str, Any]]:
     """The rows of all seeds, each recorded as soon as it is measured."""
-    identity, name = view.manifest["hashes"].get("model"), view.manifest["arguments"].get("model")
+    identity, name = (view.manifest.get(part, {}).get("model") for part in ("hashes", "arguments"))
     wanted = SPECTRA.with_metadata({"base": str(identity), "version": "1"})
     rows: list[dict[str, Any]] = []
     with suppress(RunError):  # missing, or damaged: it is made anew
-        table = view.read_parquet(SPECTRUM_FILE)
-        if table.schema.equals(wanted) and table.schema.metadata == wanted.metadata:
+        table = read_spectra(view)
+        if table.schema.metadata == wanted.metadata:
             rows = table.to_pylist()
     done = {row["seed"] for row in rows}
     for seed, folder in _tuned(view).items():
@@ -150,16 +151,15 @@ def _measured(view: RunView, found: Any, progress: Progress) -> list[dict[str, A
 
 def _recorded(view: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The run's entry of the document, which is also written into its folder, and its report anew."""
-    notes = []
-    if not any(row["kind"] == HEADS for row in rows):
+    notes = [] if rows else ["no weight was changed"]
+    if rows and not any(row["kind"] == HEADS for row in rows):
         notes.append(
             "the heads' output-value products are left out: no weights named v_proj and o_proj of an "
             "attention were changed"
         )
     entry = {
         "run": str(view.folder),
-        "model": view.manifest["arguments"].get("model"),
-        "knowledge_base": view.results["knowledge_base"] if view.results else None,
+        **{name: (view.results or {}).get(name) for name in ("model", "knowledge_base")},
         "seeds": [{"seed": seed, **whole(of_seed(rows, seed))} for seed in view.manifest["seeds"]],
         "kinds": by_kind(rows),
         "layers": by_layer(rows),

@@ -144,7 +144,7 @@ def section(view: RunView) -> dict[str, Any] | None:
     if not view.path(SPECTRUM_FILE).exists():
         return None
     try:
-        rows = read_spectra(view)
+        rows = read_spectra(view).to_pylist()
     except RunError as error:
         return {"gap": f"{error}. `spillover spectrum` with this run's folder makes it anew."}
     layers = sorted(by_layer(rows), key=lambda layer: -layer["share"])[:_LARGEST]
@@ -154,7 +154,7 @@ def section(view: RunView) -> dict[str, Any] | None:
     figures = []
     for part, name, whose in (
         (weights, "Weights", "the whole change"),
-        (heads, "Heads", "that of all heads"),
+        (heads, "Heads", "all heads' changes"),
     ):
         if part:
             share = f"Of the squared Frobenius norm of {whose}."

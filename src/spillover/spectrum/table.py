@@ -55,15 +55,29 @@ SPECTRA = pa.schema(
 )
 
 Row = Mapping[str, Any]
+_OF_MATRICES = ("rank_limit", "nuclear", "spectral", "effective_rank")
 _NUMBERS = ("frobenius", "nuclear", "spectral", "effective_rank", "share")
 
 
-def read_spectra(run: RunView) -> list[dict[str, Any]]:
-    """The rows of a run's table. Raises RunError where it is missing, unreadable or of other columns."""
+def read_spectra(run: RunView) -> pa.Table:
+    """A run's table. Raises RunError where it is missing, unreadable, or not as it was written."""
     table, path = run.read_parquet(SPECTRUM_FILE), run.path(SPECTRUM_FILE)
     if not table.schema.equals(SPECTRA):
         raise RunError(f"{path} is damaged: it has other columns than those of `spillover spectrum`")
-    return table.to_pylist()
+    for number, row in enumerate(table.to_pylist()):
+        if not _is_whole(row):
+            raise RunError(f"{path} is damaged: row {number} is none of a weight or a head")
+    return table
+
+
+def _is_whole(row: Row) -> bool:
+    numbers = [row[name] for name in ("seed", "frobenius", "share", *_OF_MATRICES)]
+    if all(row[name] is None for name in _OF_MATRICES):
+        numbers = numbers[: -len(_OF_MATRICES)]
+    elif not row["rank_limit"]:
+        return False
+    defined = all(number is not None and math.isfinite(number) and number >= 0 for number in numbers)
+    return defined and row["frobenius"] > 0 and bool(row["module"]) and row["kind"] in KINDS
 
 
 def with_shares(rows: Sequence[Row]) -> list[dict[str, Any]]:
