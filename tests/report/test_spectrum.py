@@ -20,7 +20,7 @@ LAYERS, PER_LAYER = 42, 32
 def spectra(seed=0):
     """Rows of a model of 42 layers of 32 heads; the later a layer, the larger its change."""
 
-    def row(layer, module, kind, size, head=None, limit=64):
+    def row(layer, module, kind, size, head=None, limit: int | None = 64):
         known = {"nuclear": 3 * size, "spectral": size / 2, "effective_rank": 16.0, "rank_limit": limit}
         known = known if limit else dict.fromkeys(known)
         where = {"layer": layer, "module": module, "head": head, "kind": kind, "shape": [64, 64]}
