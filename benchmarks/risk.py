@@ -12,12 +12,12 @@ from pathlib import Path
 import altair as alt
 import numpy as np
 import vl_convert
-from scipy import stats
 
 from spillover.jobs.audit import audit
 from spillover.jobs.forecast import forecast
 from spillover.knowledge.load import load
 from spillover.knowledge.schema import KnowledgeBase, Rule, Triple
+from spillover.runs.correlation import rank_correlation
 
 RULES = ("country-code", "sport-music")
 BRIDGES = (1, 2, 4, 8)
@@ -25,7 +25,6 @@ COUNTEREXAMPLES = (0, 2, 4, 8)
 SETTINGS = tuple(product(RULES, BRIDGES, COUNTEREXAMPLES))
 
 _CHART = Path(__file__).parent.parent / "docs" / "risk.svg"
-_RESAMPLES = 9_999
 _LINE = "{rule:<14}{bridges:>8}{exceptions:>8}{margin:>9.3f}{top1:>8.2f}{null:>8.2f}{rank:>7.2f}{facts:>7.2f}"
 
 
@@ -78,31 +77,10 @@ def ordering(points: list[dict], measured: list[float]) -> str:
 
     The interval is the 95% bootstrap's over settings, the p-value one-sided from permutations.
     """
-    sample = [point["margin"] for point in points], measured
-
-    def correlation(x: np.ndarray, y: np.ndarray) -> float:
-        return float(stats.spearmanr(x, y).statistic)
-
-    interval = stats.bootstrap(
-        sample,
-        correlation,
-        paired=True,
-        vectorized=False,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    null = stats.permutation_test(
-        sample,
-        correlation,
-        permutation_type="pairings",
-        alternative="greater",
-        n_resamples=_RESAMPLES,
-        rng=np.random.default_rng(0),
-    )
+    found = rank_correlation([point["margin"] for point in points], measured, alternative="greater")
     return (
-        f"{correlation(*map(np.array, sample)):.2f} [{interval.low:.2f}, {interval.high:.2f}], "
-        f"p = {null.pvalue:.4f}, {len(points)} settings"
+        f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}], p = {found.p_value:.4f}, "
+        f"{len(points)} settings"
     )
 
 

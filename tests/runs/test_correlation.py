@@ -1,58 +1,104 @@
-"""Spearman's correlation: as SciPy has it, by hand, and what its interval and p promise."""
-
-from itertools import permutations
+"""Spearman's correlation in blocks, against SciPy, and on made-up runs whose answer is known."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from spillover.runs.correlation import Correlation, rank_correlation
+from spillover.runs.correlation import rank_correlation
+
+RNG = np.random.default_rng(4)
+X = RNG.normal(size=15)
+NOISY = X + RNG.normal(size=15)
+BLOCKS = [name for name in "abcde" for _ in range(3)]
 
 
-def test_rho_is_scipys_with_ties() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(5, size=20), rng.integers(4, size=20)
-    assert rank_correlation(x, y).rho == pytest.approx(stats.spearmanr(x, y).statistic)
+def test_without_blocks_it_is_scipys() -> None:
+    found = rank_correlation(X, NOISY)
+    assert found.value == pytest.approx(stats.spearmanr(X, NOISY).statistic)
+    exact = stats.permutation_test(
+        (X,),
+        lambda x: float(stats.spearmanr(x, NOISY).statistic),
+        permutation_type="pairings",
+        n_resamples=9_999,
+        rng=np.random.default_rng(1),
+    )
+    assert found.p_value == pytest.approx(exact.pvalue, abs=0.01)
+    assert found.low < found.value < found.high
+    assert (found.runs, found.blocks) == (15, 1)
+    assert rank_correlation(X, NOISY) == found, "repeats bit by bit"
+    assert rank_correlation(np.exp(X), NOISY**3) == found, "only ranks count"
 
 
-def test_p_is_the_share_of_all_orders_that_do_as_well() -> None:
-    x, y = np.arange(5), np.array([0, 2, 1, 4, 3])
-    found = rank_correlation(x, y, permutations=40_000)
-    exact = np.mean([x @ np.array(order) >= x @ y for order in permutations(range(5))])
-    assert found.p_value == pytest.approx(exact, abs=0.005)
-    assert rank_correlation(x, -y).p_value > 0.9, "one-sided"
+def test_one_block_is_none() -> None:
+    alone = rank_correlation(X, NOISY)
+    assert rank_correlation(X, NOISY, ["a"] * 15) == alone
+    assert rank_correlation(X, NOISY, ["a"] * 15, within=True) == alone
 
 
-def test_deals_stay_within_strata() -> None:
-    """Two seeds of which one lies higher: within each nothing rises, and all of it would."""
-    x, y = [1, 2, 1, 2, 11, 12, 11, 12], [1, 1, 2, 2, 21, 21, 22, 22]
-    seeds = [0, 0, 0, 0, 1, 1, 1, 1]
-    assert rank_correlation(x, y).p_value < 0.05
-    assert rank_correlation(x, y, seeds).p_value > 0.3
+def test_what_blocks_explain_is_not_found_within_them() -> None:
+    """Both numbers are their block's and noise: correlated over all, not within."""
+    place = np.repeat(np.arange(5.0), 3)
+    x, y = (10 * place + np.random.default_rng(seed).normal(size=15) for seed in (0, 1))
+    over_all, within = (rank_correlation(x, y, BLOCKS, within=only) for only in (False, True))
+    assert over_all.value > 0.9
+    assert over_all.p_value > 1 / 120, "five blocks have 120 orders, so no p is smaller"
+    assert abs(within.value) < 0.6
+    assert within.p_value > 0.05
 
 
-def test_the_interval_has_rho_19_times_of_20() -> None:
-    rng = np.random.default_rng(1)
-    true = 6 / np.pi * np.arcsin(0.6 / 2)  # Spearman's of a normal pair whose Pearson's is 0.6
-    hits = 0
-    for _ in range(300):
-        x, noise = rng.normal(size=(2, 30))
-        found = rank_correlation(x, 0.6 * x + 0.8 * noise, permutations=1)
-        hits += found.low <= true <= found.high
-    assert 0.91 <= hits / 300 <= 0.99
+def test_what_blocks_hide_is_found_within_them() -> None:
+    place = np.repeat(np.arange(5.0), 3)
+    noise = RNG.normal(size=15)
+    x, y = 10 * place + noise, -10 * place + noise
+    over_all, within = (rank_correlation(x, y, BLOCKS, within=only) for only in (False, True))
+    assert over_all.value < -0.5
+    assert within.value == pytest.approx(1)
+    assert within.p_value < 0.001
+    assert (within.low, within.high) == (pytest.approx(1), pytest.approx(1))
 
 
-def test_ends_of_the_scale() -> None:
-    assert str(rank_correlation([1, 2, 3, 4, 5], [1, 4, 9, 16, 25])) == "1.00", "no interval of no spread"
-    assert rank_correlation([1, 2, 3, 4, 5], [5, 4, 3, 2, 1]).rho == pytest.approx(-1)
-    assert str(rank_correlation([1, 2, 3], [1, 2, 3])) == "1.00", "three pairs have no interval"
-    undefined = [
-        rank_correlation([1, 1, 1], [1, 2, 3]),
-        rank_correlation([1, 2], [1, np.nan]),
-        rank_correlation([], []),
-    ]
-    assert [str(found) for found in undefined] == ["undefined"] * 3
-    assert all(np.isnan(found.p_value) for found in undefined)
-    assert isinstance(undefined[0], Correlation)
-    with pytest.raises(ValueError, match="expected pairs of numbers"):
-        rank_correlation([1, 2], [1])
+def test_block_permutations_keep_their_level() -> None:
+    """Blocks that differ for no reason: with free permutations half of these would be called significant."""
+    place = np.repeat(np.arange(6), 3)
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x, y = (rng.normal(size=6)[place] + 0.1 * rng.normal(size=18) for _ in range(2))
+        kinds = (place.tolist(), None)
+        found.append([rank_correlation(x, y, blocks, permutations=199).p_value < 0.05 for blocks in kinds])
+    blocked, free = np.mean(found, axis=0)
+    assert blocked <= 0.12
+    assert free > 0.25
+
+
+def test_one_sided() -> None:
+    both, greater = (rank_correlation(X, NOISY, alternative=side) for side in ("two-sided", "greater"))
+    assert greater.p_value < both.p_value
+    assert rank_correlation(X, -NOISY, alternative="greater").p_value > 0.9
+
+
+@pytest.mark.parametrize(
+    ("x", "blocks", "within", "runs"),
+    [
+        (X[:3], None, False, 3),
+        ([], None, False, 0),
+        ([], [], True, 0),
+        ([1.0] * 15, None, False, 15),
+        (X[:5], list("abcde"), True, 0),
+        ([np.nan] * 12 + [1.0, 2, 3], None, False, 3),
+    ],
+)
+def test_nothing_is_said_of_too_little(
+    x: list[float], blocks: list[str] | None, within: bool, runs: int
+) -> None:
+    found = rank_correlation(x, NOISY[: len(x)], blocks, within=within)
+    assert np.isnan([found.value, found.low, found.high, found.p_value]).all()
+    assert found.runs == runs
+
+
+def test_few_blocks_have_no_interval_and_unknown_runs_do_not_count() -> None:
+    two = rank_correlation(X[:6], NOISY[:6], list("aaabbb"))
+    assert np.isnan([two.low, two.high]).all()
+    assert not np.isnan(two.p_value)
+    x = np.append(X, np.nan)
+    assert rank_correlation(x, np.append(NOISY, 3.0), [*BLOCKS, "a"]) == rank_correlation(X, NOISY, BLOCKS)

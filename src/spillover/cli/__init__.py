@@ -27,6 +27,7 @@ for _verb in (
     foresight.forecast,
     audits.score,
     audits.sweep,
+    audits.spectrum,
     audits.report,
     audits.runs,
     lab.symbolic,

@@ -1,4 +1,4 @@
-"""The verbs for language models and their runs: audit, score, sweep, report, runs."""
+"""The verbs for language models and their runs: audit, score, sweep, spectrum, report, runs."""
 
 import sys
 from contextlib import redirect_stdout
@@ -187,6 +187,35 @@ def sweep(
     for audit in failed:
         tell(f"failed: {', '.join(label_parts(audit))}: {audit['failed']}")
     return 2 if failed else 0
+
+
+def spectrum(runs: Annotated[tuple[Path, ...], Parameter(negative="")], /, *, json: Json = False) -> int:
+    """Measure what tuning changed in the weights, of audits that kept their tuned models.
+
+    Each run folder gets spectrum.parquet, spectrum.json and a report with a section on it.
+
+    Parameters
+    ----------
+    runs
+        Run folders of `audit --keep-model`, or folders that hold such (a sweep's, table-1's).
+    """
+    with Bars() as bars:
+        from spillover.jobs.spectrum import spectrum as measure_spectrum
+
+        document = measure_spectrum(runs, progress=bars)
+    if json:
+        print_json(document)
+    else:
+        from spillover.report.spectrum import spectrum_table
+        from spillover.runs.files import jsonable
+
+        print_rich(spectrum_table(jsonable(document)))
+        for run in document["runs"]:
+            print_line(f"Report: {Path(run['run']) / 'report.html'}")
+    for run in document["runs"]:
+        for note in run["notes"]:
+            tell(f"note: {run['run']}: {note}")
+    return 0
 
 
 def report(

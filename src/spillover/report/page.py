@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from spillover.errors import RunError
 from spillover.outcome import read_scores
-from spillover.report import charts, verdict
+from spillover.report import charts, spectrum, verdict
 from spillover.report.forecast import forecast_section
 from spillover.report.scores import Row, Scores
 from spillover.report.tables import mapping
@@ -168,6 +168,7 @@ def section(view: RunView, number: int) -> dict[str, Any]:
         "learned": scores.learned() if scores else [],
         "forecast": forecast_section(view),
         "loss": charts.loss_chart(metrics) if metrics else None,
+        "spectrum": spectrum.section(view),
         "gaps": gaps,
         "settings": _settings(view.manifest),
         "command": command_line(view.manifest),

@@ -156,7 +156,7 @@ def _name(row: Row) -> str:
 
 def _rise(measured: Sequence[float], rows: Sequence[Row]) -> Correlation:
     """How what was measured of single seeds goes along with the number of bridges."""
-    return rank_correlation([row["per_group"] for row in rows], measured, [row["seed"] for row in rows])
+    return rank_correlation([row["per_group"] for row in rows], measured, alternative="greater")
 
 
 def _each(curves: dict[str, Correlation]) -> str:

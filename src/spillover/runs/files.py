@@ -33,12 +33,15 @@ DEEPEST, LARGEST = 50, 1e300
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """A block that writes to `path`: an OSError in it, as on a full disk, is a RunError of one line."""
+def writing(path: Path, elsewhere: str = "use another --out") -> Iterator[None]:
+    """A block that writes to `path`: an OSError in it, as on a full disk, is a RunError of one line.
+
+    It says what `elsewhere` would do.
+    """
     try:
         yield
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, elsewhere) from error
 
 
 def cannot_write(path: Path, error: Exception, elsewhere: str = "use another --out") -> RunError:

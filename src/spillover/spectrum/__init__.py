@@ -1,0 +1,1 @@
+"""What a tune changed: singular values of weights and heads."""
