@@ -122,6 +122,11 @@ class PageTable:
     blocks: Sequence[tuple[str, Sequence[Sequence[tuple[str, ...]]]]]
     """Their titles and rows; the lines of each cell."""
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether an interval stands below some numbers."""
+        return any(len(lines) > 1 for lines in self.headings)
+
 
 LEAST_AND_MOST = "the least and the most of all runs"
 """What brackets hold."""
