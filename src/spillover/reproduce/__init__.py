@@ -26,10 +26,10 @@ FIGURES = {
 
 LANGUAGE_MODELS = {
     "table-1": "language models on five data sets (hours, or days; see --models)",
-    "bridges-llm": "spillover over bridges per group (an hour on two cores)",
+    "bridges-llm": "spillover over bridges per group (half an hour on two cores)",
     "output-value": "every head's product merged, or factorized (two hours)",
     "prior": "does what a model knows help, and resist? (a quarter of an hour)",
-    "emergence": "when does the rule appear, before or after the facts? (an hour)",
+    "emergence": "when does the rule appear, before or after the facts? (half an hour)",
 }
 """The same of language models, tuned for it."""
 
