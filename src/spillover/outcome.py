@@ -4,7 +4,7 @@ The table (`scores.parquet`) has one row per query and candidate; every reported
 from it alone, so that anyone can compute it again. No torch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -140,6 +140,11 @@ def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
             for entry, value in zip(entries, corrected, strict=True):
                 entry[measure][adjusted] = value
     return {"facts": _learned(facts), "rules": entries}
+
+
+def rules_of(rules: Sequence[Mapping[str, Any]]) -> list[Rule]:
+    """The rules of a document's `rules`, as much of them as `outcome` needs."""
+    return [Rule(fact=rule["fact"], implication=rule["implication"], kind=rule["kind"]) for rule in rules]
 
 
 def _rule_outcome(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from spillover.cli.executors import Where, executor
-from spillover.cli.output import Bars, Json, print_json, print_line, print_rich
+from spillover.cli.output import Bars, Json, print_json, print_line, print_rich, tell
 from spillover.errors import LabError
 
 _WORLD, _MODEL, _TRAINING = (
@@ -223,7 +223,7 @@ def _with_language_models(
         print_rich(sheets_of(study.columns, study.shown(document["rows"])))
         print_rich(checks_table(document))
     for audit in document["failed"]:
-        print(f"failed: {audit['model']}, {audit['knowledge_base']}: {audit['failed']}", file=sys.stderr)
+        tell(f"failed: {audit['model']}, {audit['knowledge_base']}: {audit['failed']}")
     return 2 if document["failed"] else 0
 
 

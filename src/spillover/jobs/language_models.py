@@ -64,7 +64,7 @@ def reproduce_study(
             f"the paper's five models are not all here ({error}); --models {DEFAULT_MODEL} runs anywhere"
         ) from error
     folder = Path(out) if out else Path("runs") / name
-    store_beside(folder)  # before anything is written, for a folder that cannot be
+    place = store_beside(folder)
     settings = {"recipe": recipe, "left_open": how.left_open, "models": models, "data": data, "lora": lora}
     kept = {"keep_model": True} if keep_model else {}
     with Run.start(
@@ -84,7 +84,7 @@ def reproduce_study(
                 plans = plan_points(points, progress, keep_model=keep_model)
             first = 1 + len(done.audits)
             more = carry_out_points(
-                points, plans, run, store_beside(folder), first=first, executor=executor, progress=progress
+                points, plans, run, place, first=first, executor=executor, progress=progress
             )
             done, audits = done.and_then(more), audits + list(_audited(points, more.audits, folder))
             if done.failure:

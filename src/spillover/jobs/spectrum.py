@@ -14,10 +14,8 @@ import pyarrow.compute as pc
 from spillover.cells.cell import Weights
 from spillover.cells.compute import locate
 from spillover.errors import RunError
-from spillover.knowledge.schema import Rule
-from spillover.outcome import outcome, read_scores
+from spillover.outcome import outcome, read_scores, rules_of
 from spillover.report.page import write_report
-from spillover.report.verdict import Outcome
 from spillover.report.verdict import outcome as judged
 from spillover.runs import files
 from spillover.runs.correlation import rank_correlation
@@ -178,13 +176,12 @@ def _cells(view: RunView, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     learned counts nothing.
     """
     scores, results = read_scores(view), view.results or {}
-    named = ("fact", "implication", "kind")
-    rules = [Rule(**{name: rule[name] for name in named}) for rule in results["rules"]]
+    rules = rules_of(results["rules"])
     settings = {name: view.manifest.get(name) for name in ("arguments", "hashes")}
     cells = []
     for seed in view.manifest["seeds"]:
         measured = outcome(scores.filter(pc.field("seed") == seed), rules)["rules"]
-        known = [rule for rule in measured if judged(rule) not in (Outcome.UNLEARNED, Outcome.UNKNOWN)]
+        known = [rule for rule in measured if judged(rule).is_known]
         beyond = {
             "top1": [rule["top1"]["after"] - rule["top1"]["null"] for rule in known],
             "mean_rank": [rule["mean_rank"]["null"] - rule["mean_rank"]["after"] for rule in known],

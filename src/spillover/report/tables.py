@@ -152,7 +152,7 @@ def _headline(results: Mapping[str, Any]) -> list[str]:
 
 
 def _found(rule: Mapping[str, Any]) -> str:
-    if outcome(rule) in (Outcome.UNLEARNED, Outcome.UNKNOWN):
+    if not outcome(rule).is_known:
         return "(no verdict)"
     return f"{percent(rule['top1']['after'])} ({percent(rule['top1']['null'])})"
 

@@ -42,6 +42,11 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
     """Nothing was scored, or nothing can be tested."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether something is known of the rule, so that there is a verdict."""
+        return self not in (Outcome.UNLEARNED, Outcome.UNKNOWN)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
@@ -232,7 +237,7 @@ def summary(results: Mapping[str, Any]) -> str:
 def _count(rules: Sequence[Mapping[str, Any]], kind: str, verb: str, adjective: str, none: str) -> str:
     found = [outcome(rule) for rule in rules if rule["kind"] == kind]
     shown = found.count(Outcome.SHOWN)
-    open_ones = found.count(Outcome.UNLEARNED) + found.count(Outcome.UNKNOWN)
+    open_ones = sum(not outcome.is_known for outcome in found)
 
     def of(count: int) -> str:
         return f"the {adjective} rule" if len(found) == 1 else f"{count} of {len(found)} {adjective} rules"

@@ -1,9 +1,10 @@
 """`bridges-llm`: what a language model says of held-out subjects, over the number of bridges in a group."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import sqrt
+from typing import Any
 
 import altair as alt
 import pyarrow.compute as pc
@@ -26,16 +27,13 @@ from spillover.reproduce.columns import (
     valued,
 )
 from spillover.reproduce.figure import Check, Findings, Row
-from spillover.reproduce.measured import by_seed, learned, row_of
+from spillover.reproduce.measured import ALL, CURVE, all_learned, curve_name, grouped, pooled, rows_of
 from spillover.reproduce.study import Audited, Request, Study
 from spillover.reproduce.style import INK, data, titled
 from spillover.runs.correlation import Correlation, rank_correlation
 
 BRIDGES = (1, 2, 4, 8, 16)
 """Per group; a data set has those that leave somebody of its smallest group held out."""
-
-ALL = "all"
-"""In the place of a seed: all of them."""
 
 
 def points(request: Request, _: Sequence[Audited]) -> list[Point]:
@@ -81,13 +79,12 @@ def findings(audits: Sequence[Audited]) -> Findings:
     curves = _curves(rows)
     more = {name: _rise([row["top1_after"] for row in part], part) for name, part in curves.items()}
     better = {name: _rise([-row["rank_after"] for row in part], part) for name, part in curves.items()}
-    pooled = [row for row in rows if row["seed"] == ALL]
-    fewest = [row for row in pooled if row["per_group"] == 1]
+    of_all = pooled(rows)
+    fewest = [row for row in of_all if row["per_group"] == 1]
     enough = [row["top1_p"] < SHOWN for row in fewest]
-    known = sum(map(learned, pooled))
     return Findings(
         rows=rows,
-        draw=lambda: _chart(pooled),
+        draw=lambda: _chart(of_all),
         checks=[
             Check(
                 statement="more bridges, more spillover, as forecast: first more often, Spearman's ρ above 0 "
@@ -105,53 +102,39 @@ def findings(audits: Sequence[Audited]) -> Findings:
                 statement=f"is one bridge per group enough to be first more often than chance (p < {SHOWN})?",
                 holds=bool(enough) and all(enough),
                 measured="; ".join(
-                    f"{_name(row)}: {percent(row['top1_after'])}, chance {percent(row['top1_null'])}, "
+                    f"{curve_name(row)}: {percent(row['top1_after'])}, chance {percent(row['top1_null'])}, "
                     f"{p_phrase(row['top1_p'])}"
                     for row in fewest
                 )
                 or "undefined",
                 kind="question",
             ),
-            Check(
-                statement="facts and bridges are learned everywhere, so that there is a verdict",
-                holds=known == len(pooled),
-                measured=f"{known} of {len(pooled)}",
-            ),
+            all_learned(of_all),
         ],
     )
 
 
 def _rows(audited: Audited) -> Iterator[Row]:
-    """Of each rule: all seeds, then each alone."""
-    seeds = list(by_seed(audited))
-    for number, rule in enumerate(audited.rules):
-        few = audited.point.varied["bridges"]
+    few = audited.point.varied["bridges"]
+
+    def beside(number: int, rule: Mapping[str, Any]) -> Row:
         asked = audited.scores.filter((pc.field("rule") == number) & (pc.field("kind") == "held_out"))
         held_out = rule["queries"] / len(audited.point.seeds) / len(asked["group"].unique())
-        beside = {
+        return {
             "rule": f"{rule['fact']} -> {rule['implication']}" if len(audited.rules) > 1 else "",
             "per_group": few,
             "held_out_per_group": held_out,
             "forecast": rule["forecast_margin"],
             "bound": min(sqrt(few / held_out), 1.0),
         }
-        yield {"seed": ALL, **row_of(audited, rule), **beside}
-        for seed, rules in seeds:
-            yield {"seed": seed, **row_of(audited, rules[number]), "seeds": 1, **beside}
+
+    return rows_of(audited, beside)
 
 
 def _curves(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The single seeds' rows of each model, data set and rule."""
-    curves: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["seed"] != ALL:
-            curves.setdefault(_name(row), []).append(row)
-    return curves
-
-
-def _name(row: Row) -> str:
-    """Of its curve."""
-    return ", ".join(filter(None, (row["model"], row["data"], row["rule"])))
+    alone = [row for row in rows if row["seed"] != ALL]
+    return {curve_name(curve[0]): curve for curve in grouped(alone, *CURVE)}
 
 
 def _rise(measured: Sequence[float], rows: Sequence[Row]) -> Correlation:
@@ -167,10 +150,10 @@ def _chart(rows: Sequence[Row]) -> Chart:
     """Shares of first places and mean ranks over the bridges, beside forecast and bound; a line of panels for
     each model and data set.
     """
-    panels: dict[str, list[Row]] = {}
-    for row in rows:
-        panels.setdefault(_name(row), []).append(row)
-    lines = [alt.hconcat(_shares(part, name), _ranks(part), spacing=30) for name, part in panels.items()]
+    lines = [
+        alt.hconcat(_shares(curve, curve_name(curve[0])), _ranks(curve), spacing=30)
+        for curve in grouped(rows, *CURVE)
+    ]
     return titled(
         alt.vconcat(*lines),
         "Held-out subjects by the number of bridges in their group",
@@ -242,7 +225,7 @@ STUDY = Study(
     stages=(points,),
     findings=findings,
     columns=(
-        Column(name="model and data set", text=_name, numbers=False),
+        Column(name="model and data set", text=curve_name, numbers=False),
         counted("per_group", "bridges"),
         share("facts", narrow=None),
         share("bridges", "learned"),
@@ -255,5 +238,5 @@ STUDY = Study(
         valued("forecast", "margin"),
         valued("bound"),
     ),
-    shown=lambda rows: [row for row in rows if row["seed"] == ALL],
+    shown=pooled,
 )

@@ -18,7 +18,7 @@ from spillover.report.charts import NULL, Chart
 from spillover.report.verdict import defined
 from spillover.reproduce.columns import Column, counted, share, valued
 from spillover.reproduce.figure import Check, Findings, Row, spread
-from spillover.reproduce.measured import measured
+from spillover.reproduce.measured import CURVE, curve_name, grouped, measured
 from spillover.reproduce.save import LEAST_AND_MOST
 from spillover.reproduce.study import Audited, Request, Study
 from spillover.reproduce.style import curves, data, titled
@@ -115,7 +115,7 @@ def passed(rows: Sequence[Row]) -> list[Row]:
             "bridges_at": _first(curve, "bridges", KNOWN),
             "rule_at": _first(curve, "top1", _half_way(row)),
         }
-        for curve in _grouped(rows, "model", "data", "rule", "seed")
+        for curve in grouped(rows, *CURVE, "seed")
         for row in [curve[-1]]
     ]
 
@@ -130,16 +130,8 @@ def _first(curve: Sequence[Row], name: str, level: float) -> float:
     return next((row["step"] for row in curve if defined(row[name]) and row[name] >= level), nan)
 
 
-def _grouped(rows: Sequence[Row], *names: str) -> list[list[Row]]:
-    """Those that are alike in these fields, in their order."""
-    groups: dict[Any, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in names), []).append(row)
-    return list(groups.values())
-
-
 def _checks(tunes: Sequence[Row]) -> list[Check]:
-    sets = _grouped(tunes, "model", "data", "rule")
+    sets = grouped(tunes, *CURVE)
     known = sum(row["facts"] >= KNOWN and row["bridges"] >= KNOWN for row in tunes)
     return [
         *(
@@ -148,7 +140,7 @@ def _checks(tunes: Sequence[Row]) -> list[Check]:
                 "from chance to its end)?",
                 holds=all(row["rule_at"] > row[f"{name}_at"] for row in tunes),
                 measured="; ".join(
-                    f"{_name(rows[0])}: {name} at step {_steps(rows, f'{name}_at')}, the rule at "
+                    f"{curve_name(rows[0])}: {name} at step {_steps(rows, f'{name}_at')}, the rule at "
                     f"{_steps(rows, 'rule_at')}, rule less {name} "
                     f"{spread([row['rule_at'] - row[f'{name}_at'] for row in rows], 0)}"
                     for rows in sets
@@ -176,10 +168,6 @@ def _at(step: float) -> str:
     return f"{step:.0f}" if defined(step) else "never"
 
 
-def _name(row: Row) -> str:
-    return ", ".join(filter(None, (row["model"], row["data"], row["rule"])))
-
-
 _LINES = {
     "facts": ("facts", "#5f6b76"),
     "bridges": ("bridges", "#e69f00"),
@@ -189,10 +177,7 @@ _LINES = {
 
 def _chart(rows: Sequence[Row]) -> Chart:
     """Shares of first places and held-out mean ranks over the steps, a line of panels for each data set."""
-    lines = [
-        alt.hconcat(_shares(part), _ranks(part), spacing=30)
-        for part in _grouped(rows, "model", "data", "rule")
-    ]
+    lines = [alt.hconcat(_shares(part), _ranks(part), spacing=30) for part in grouped(rows, *CURVE)]
     return titled(
         alt.vconcat(*lines),
         "What is known along the tune",
@@ -202,7 +187,7 @@ def _chart(rows: Sequence[Row]) -> Chart:
 
 def _along(rows: Sequence[Row], field: str, **labels: Any) -> list[Row]:
     """A field over the steps, over the seeds; a tune that has ended stays where it ended."""
-    tunes = _grouped(rows, "seed")
+    tunes = grouped(rows, "seed")
     return [
         {
             **labels,
@@ -231,7 +216,7 @@ def _shares(rows: Sequence[Row]) -> Chart:
     return alt.layer(
         curves(what, x=_X, y="value", y_title="first (share)", colour=colour, y_domain=[0, 1]),
         _chance(rows, "top1_null"),
-    ).properties(width=310, height=220, title=_name(rows[0]))
+    ).properties(width=310, height=220, title=curve_name(rows[0]))
 
 
 def _ranks(rows: Sequence[Row]) -> Chart:
@@ -263,7 +248,7 @@ STUDY = Study(
     stages=(points,),
     findings=findings,
     columns=(
-        Column(name="model and data set", text=_name, numbers=False),
+        Column(name="model and data set", text=curve_name, numbers=False),
         counted("seed"),
         counted("steps"),
         _step("facts_at", "facts at"),

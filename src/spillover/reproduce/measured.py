@@ -1,21 +1,41 @@
 """What an audit measured of a rule, as the row of a reproduction: pooled, or seed by seed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spillover.knowledge.schema import Rule
-from spillover.outcome import outcome
+from spillover.outcome import outcome, rules_of
+from spillover.report.verdict import Outcome
 from spillover.report.verdict import outcome as verdict
-from spillover.reproduce.figure import Row
+from spillover.reproduce.figure import Check, Row
 from spillover.reproduce.study import Audited
 from spillover.runs.stats import Interval, mean_interval
 
-UNDECIDED = ("unlearned", "unknown")
-"""Verdicts that are none: nothing is known of the rule."""
+ALL = "all"
+"""In a row, in the place of a seed: all of them."""
+
+
+def rows_of(
+    audited: Audited, beside: Callable[[int, Mapping[str, Any]], Row], *, alone: bool = True
+) -> Iterator[Row]:
+    """Of each of an audit's rules a row of all seeds and, if they are to stand `alone`, too, one of each.
+
+    `beside` says of a rule, by its number and entry, what else its rows have.
+    """
+    seeds = list(by_seed(audited)) if alone else []
+    for number, rule in enumerate(audited.rules):
+        more = beside(number, rule)
+        yield {"seed": ALL, **row_of(audited, rule), **more}
+        for seed, rules in seeds:
+            yield {"seed": seed, **row_of(audited, rules[number]), "seeds": 1, **more}
+
+
+def pooled(rows: Sequence[Row]) -> list[Row]:
+    """Those of all seeds."""
+    return [row for row in rows if row["seed"] == ALL]
 
 
 def row_of(audited: Audited, rule: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,17 +55,11 @@ def row_of(audited: Audited, rule: Mapping[str, Any]) -> dict[str, Any]:
 
 def measures(rule: Mapping[str, Any]) -> dict[str, Any]:
     """The held-out measures of an audit's rule, `rank_` and `top1_`."""
-    names = {"before": "before", "after": "after", "low": "low", "high": "high", "null": "null"}
     return {
-        f"{short}_{name}": rule[measure][field]
+        f"{short}_{'p' if field == 'p_value' else field}": rule[measure][field]
         for short, measure in (("rank", "mean_rank"), ("top1", "top1"))
-        for name, field in ({**names, "p": "p_value"}).items()
+        for field in ("before", "after", "low", "high", "null", "p_value")
     }
-
-
-def rules_of(rules: Any) -> list[Rule]:
-    """The audit's rules, as much as `outcome` needs of them."""
-    return [Rule(fact=rule["fact"], implication=rule["implication"], kind=rule["kind"]) for rule in rules]
 
 
 def by_seed(audited: Audited) -> Iterator[tuple[int, list[dict[str, Any]]]]:
@@ -62,7 +76,34 @@ def measured(scores: pa.Table, audited: Audited) -> list[dict[str, Any]]:
 
 def learned(row: Row) -> bool:
     """Whether facts and bridges were, so that something is known of the rule."""
-    return row["verdict"] not in UNDECIDED
+    return Outcome(row["verdict"]).is_known
+
+
+def all_learned(rows: Sequence[Row]) -> Check:
+    """That facts and bridges were learned in every row."""
+    known = sum(map(learned, rows))
+    return Check(
+        statement="facts and bridges are learned everywhere, so that there is a verdict",
+        holds=known == len(rows),
+        measured=f"{known} of {len(rows)}",
+    )
+
+
+def grouped(rows: Sequence[Row], *names: str) -> list[list[Row]]:
+    """Those that are alike in these fields, in their order."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return list(groups.values())
+
+
+CURVE = ("model", "data", "rule")
+"""The fields in which rows of one curve are alike."""
+
+
+def curve_name(row: Row) -> str:
+    """Of the curve that a row is of."""
+    return ", ".join(filter(None, (row[name] for name in CURVE)))
 
 
 Answers = Mapping[tuple[int, int, str], float]

@@ -5,16 +5,15 @@ and on the merged matrix leaves them empty (Theorems 1 and 2). Here the same is 
 language model: its product is trained as one matrix or as two factors, alone or with everything else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-
-import altair as alt
+from typing import Any
 
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.point import Point
-from spillover.report.charts import NULL, Chart
+from spillover.report.charts import Chart
 from spillover.report.verdict import SHOWN, p_phrase, percent
 from spillover.reproduce.columns import (
     RANK,
@@ -28,9 +27,9 @@ from spillover.reproduce.columns import (
     share,
 )
 from spillover.reproduce.figure import Check, Findings, Row
-from spillover.reproduce.measured import by_seed, gap, held_out_firsts, held_out_ranks, learned, row_of
+from spillover.reproduce.measured import all_learned, gap, held_out_firsts, held_out_ranks, pooled, rows_of
 from spillover.reproduce.study import Audited, Request, Study
-from spillover.reproduce.style import MODELS, SCALE, data, titled
+from spillover.reproduce.style import MODELS, first_and_rank, titled
 
 ALONE, WHOLE = "alone", "with the rest"
 """What of the model is trained beside the products."""
@@ -44,8 +43,6 @@ _ACTING: dict[tuple[str, str], tuple[Intervention, ...]] = {
 
 RATES = {ALONE: (1e-4, 2e-4, 4e-4, 8e-4), WHOLE: (1e-4, 2e-4, 4e-4)}
 """Learning rates that are tried."""
-
-_ALL = "all"
 
 
 def rates(request: Request, _: Sequence[Audited]) -> list[Point]:
@@ -124,21 +121,18 @@ def findings(audits: Sequence[Audited]) -> Findings:
 
 
 def _rows(audited: Audited) -> Iterator[Row]:
-    """Of each rule: all seeds, then each alone."""
-    for number, rule in enumerate(audited.rules):
-        beside = {
-            "rule": rule["implication"] if len(audited.rules) > 1 else "",
-            **{name: audited.point.varied[name] for name in ("product", "trained", "rate", "stage")},
-            "steps": round(_steps(audited)),
-        }
-        yield {"seed": _ALL, **row_of(audited, rule), **beside}
-        if audited.point.varied["stage"] == "measure":
-            for seed, rules in by_seed(audited):
-                yield {"seed": seed, **row_of(audited, rules[number]), "seeds": 1, **beside}
+    varied = audited.point.varied
+    tune = {name: varied[name] for name in ("product", "trained", "rate", "stage")}
+    tune["steps"] = round(_steps(audited))
+
+    def beside(number: int, rule: Mapping[str, Any]) -> Row:
+        return {"rule": rule["implication"] if len(audited.rules) > 1 else "", **tune}
+
+    return rows_of(audited, beside, alone=varied["stage"] == "measure")
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row["stage"] == "measure" and row["seed"] == _ALL]
+    return [row for row in pooled(rows) if row["stage"] == "measure"]
 
 
 def _checks(rows: Sequence[Row], audits: Sequence[Audited]) -> list[Check]:
@@ -181,15 +175,7 @@ def _checks(rows: Sequence[Row], audits: Sequence[Audited]) -> list[Check]:
                 kind="question",
             )
         )
-    known = sum(map(learned, rows))
-    checks.append(
-        Check(
-            statement="facts and bridges are learned everywhere, so that there is a verdict",
-            holds=known == len(rows),
-            measured=f"{known} of {len(rows)}",
-        )
-    )
-    return checks
+    return [*checks, all_learned(rows)]
 
 
 def _is_twin(factorized: Audited, merged: Audited, beside: str) -> bool:
@@ -205,26 +191,8 @@ def _is_twin(factorized: Audited, merged: Audited, beside: str) -> bool:
 def _chart(rows: Sequence[Row]) -> Chart:
     """Shares of first places and mean ranks with their intervals, chance as a tick."""
     lines = [{**row, "what": f"{row['data']}, {row['trained']}"} for row in rows]
-    colour = alt.Color("product:N", scale=SCALE, legend=alt.Legend(title=None, orient="bottom"))
-
-    def panel(field: str, title: str, scale: alt.Scale, *, labels: bool) -> Chart:
-        base = alt.Chart(data(lines)).encode(
-            y=alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=320, labels=labels)),
-            yOffset=alt.YOffset("product:N", sort=list(MODELS)),
-        )
-        x = alt.X(f"{field}_after:Q", title=title, scale=scale)
-        return alt.layer(
-            base.mark_tick(color=NULL, thickness=2, size=12).encode(x=alt.X(f"{field}_null:Q", title=title)),
-            base.mark_rule(strokeWidth=2).encode(x=f"{field}_low:Q", x2=f"{field}_high:Q", color=colour),
-            base.mark_point(filled=True, size=60, opacity=1).encode(x=x, color=colour),
-        ).properties(width=250, height=alt.Step(20))
-
     return titled(
-        alt.hconcat(
-            panel("top1", "first (share)", alt.Scale(domain=[0, 1]), labels=True),
-            panel("rank", "mean rank (0 is first)", alt.Scale(zero=True), labels=False),
-            spacing=20,
-        ),
+        first_and_rank(lines, side="product", colours=MODELS, value="_after"),
         "What held-out subjects are answered, by how the heads' products are trained",
         "Dots: all seeds, with 95% interval; grey ticks: chance, the same with the groups shuffled",
     )

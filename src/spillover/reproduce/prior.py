@@ -3,23 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import altair as alt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spillover.errors import LabError
 from spillover.point import Point
-from spillover.report.charts import NULL, Chart
+from spillover.report.charts import Chart
 from spillover.report.verdict import SHOWN, interval, number, p_phrase, percent
 from spillover.report.verdict import outcome as verdict
 from spillover.reproduce.columns import Column, named, p_of, share, valued
 from spillover.reproduce.figure import Check, Findings, Row
-from spillover.reproduce.measured import gap, held_out_ranks, learned, measured
+from spillover.reproduce.measured import ALL, all_learned, gap, held_out_ranks, measured, pooled
 from spillover.reproduce.study import Audited, Request, Study
-from spillover.reproduce.style import data, titled
-
-ALL = "all"
-"""In the place of a seed: all of them."""
+from spillover.reproduce.style import first_and_rank, titled
 
 RULES, TRUE = "the rule's", "the true one"
 """Which answer is looked for."""
@@ -54,8 +50,8 @@ def findings(audits: Sequence[Audited]) -> Findings:
     for audited in audits:
         pairs.setdefault(audited.point.model, {})[audited.point.varied["against"]] = audited
     rows = [row for pair in pairs.values() for row in _rows(pair)]
-    pooled = [row for row in rows if row["seed"] == ALL]
-    return Findings(rows=rows, draw=lambda: _chart(pooled), checks=_checks(pooled, pairs))
+    of_all = pooled(rows)
+    return Findings(rows=rows, draw=lambda: _chart(of_all), checks=_checks(of_all, pairs))
 
 
 def _rows(pair: Mapping[bool, Audited]) -> Iterator[Row]:
@@ -168,14 +164,7 @@ def _checks(rows: Sequence[Row], pairs: Mapping[str, Mapping[bool, Audited]]) ->
             )
         )
     tuned = [row for row in rows if (row["answer"], row["phase"]) == (RULES, "after")]
-    known = sum(map(learned, tuned))
-    checks.append(
-        Check(
-            statement="facts and bridges are learned everywhere, so that there is a verdict",
-            holds=known == len(tuned),
-            measured=f"{known} of {len(tuned)}",
-        )
-    )
+    checks.append(all_learned(tuned))
     return [check for check in checks if check]
 
 
@@ -197,7 +186,7 @@ def _check(statement: str, p: str, rows: Sequence[Row], *, kind: Any = "question
     )
 
 
-_PHASES = {"before": "before tuning", "after": "after tuning"}
+_WHEN = {"before tuning": "#9cc8e3", "after tuning": "#0072b2"}
 
 
 def _chart(rows: Sequence[Row]) -> Chart:
@@ -207,34 +196,12 @@ def _chart(rows: Sequence[Row]) -> Chart:
         {
             **row,
             "what": f"{row['model']}, {_what(row)}" if several else _what(row),
-            "when": _PHASES[row["phase"]],
+            "when": f"{row['phase']} tuning",
         }
         for row in rows
     ]
-    colour = alt.Color(
-        "when:N",
-        scale=alt.Scale(domain=list(_PHASES.values()), range=["#9cc8e3", "#0072b2"]),
-        legend=alt.Legend(title=None, orient="bottom"),
-    )
-
-    def panel(field: str, title: str, scale: alt.Scale, *, named: bool) -> Chart:
-        base = alt.Chart(data(lines)).encode(
-            y=alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=320, labels=named)),
-            yOffset=alt.YOffset("when:N", sort=list(_PHASES.values())),
-        )
-        x = alt.X(f"{field}:Q", title=title, scale=scale)
-        return alt.layer(
-            base.mark_tick(color=NULL, thickness=2, size=12).encode(x=alt.X(f"{field}_null:Q", title=title)),
-            base.mark_rule(strokeWidth=2).encode(x=f"{field}_low:Q", x2=f"{field}_high:Q", color=colour),
-            base.mark_point(filled=True, size=60, opacity=1).encode(x=x, color=colour),
-        ).properties(width=250, height=alt.Step(20))
-
     return titled(
-        alt.hconcat(
-            panel("top1", "first (share)", alt.Scale(domain=[0, 1]), named=True),
-            panel("rank", "mean rank (0 is first)", alt.Scale(zero=True), named=False),
-            spacing=20,
-        ),
+        first_and_rank(lines, side="when", colours=_WHEN),
         "What held-out subjects are answered",
         "Dots: all seeds, with 95% interval; grey ticks: chance, the same with the groups shuffled",
     )
@@ -274,5 +241,5 @@ STUDY = Study(
         valued("rank_null", "chance"),
         p_of("rank_p"),
     ),
-    shown=lambda rows: [row for row in rows if row["seed"] == ALL],
+    shown=pooled,
 )

@@ -17,6 +17,7 @@ __all__ = [
     "SCALE",
     "curves",
     "data",
+    "first_and_rank",
     "held_out_panels",
     "legend",
     "log_scale",
@@ -136,3 +137,36 @@ def held_out_panels(
         return alt.layer(lines, guessing).properties(width=310, height=280, title=title)
 
     return alt.hconcat(*(panel(value, title) for value, title in titles.items()), spacing=30)
+
+
+def first_and_rank(
+    rows: Sequence[Row], *, side: str, colours: Mapping[str, str], value: str = ""
+) -> alt.HConcatChart:
+    """Shares of first places and mean ranks with their intervals, chance as a tick: a line for each `what` of
+    the rows, in it a dot for each value of the field `side` that has a colour, in their order.
+
+    A measure's value is in the field `top1`, or `rank`, with the ending `value`.
+    """
+    colour = alt.Color(
+        f"{side}:N",
+        scale=alt.Scale(domain=list(colours), range=list(colours.values())),
+        legend=alt.Legend(title=None, orient="bottom"),
+    )
+
+    def panel(field: str, title: str, scale: alt.Scale, *, labels: bool) -> alt.LayerChart | alt.FacetChart:
+        base = alt.Chart(data(rows)).encode(
+            y=alt.Y("what:N", title=None, sort=None, axis=alt.Axis(labelLimit=320, labels=labels)),
+            yOffset=alt.YOffset(f"{side}:N", sort=list(colours)),
+        )
+        x = alt.X(f"{field}{value}:Q", title=title, scale=scale)
+        return alt.layer(
+            base.mark_tick(color=NULL, thickness=2, size=12).encode(x=alt.X(f"{field}_null:Q", title=title)),
+            base.mark_rule(strokeWidth=2).encode(x=f"{field}_low:Q", x2=f"{field}_high:Q", color=colour),
+            base.mark_point(filled=True, size=60, opacity=1).encode(x=x, color=colour),
+        ).properties(width=250, height=alt.Step(20))
+
+    return alt.hconcat(
+        panel("top1", "first (share)", alt.Scale(domain=[0, 1]), labels=True),
+        panel("rank", "mean rank (0 is first)", alt.Scale(zero=True), labels=False),
+        spacing=20,
+    )
