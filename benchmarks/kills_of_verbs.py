@@ -30,6 +30,7 @@ _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, sign
 _ENDS = {0, 130, *(-sign for sign in _SIGNALS)}
 """Exit codes of a verb that was done, was interrupted, or was killed."""
 _SHARE_EARLY = 0.15  # of the kills; they come while the interpreter is still starting
+_START = 2.0  # seconds; what an interpreter that is half started makes of a gentle signal is its own affair
 _LOOK = 0.002  # seconds between looks at a folder
 _PATIENCE = 900.0  # seconds that a verb may take when it is left in peace
 _CLOCKS = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
@@ -188,20 +189,17 @@ def _wait_until_begun(verb: Verb, place: Path, running: psutil.Popen) -> float:
 
 def _ended(verb: Verb, place: Path, kills: int, seconds: float, rng: random.Random, tally: Tally) -> bool:
     """Start the verb and kill it, unless there were enough kills; whether it came to its end, or cannot."""
-    running = verb.start(place)
+    running, started = verb.start(place), time.monotonic()
     sign = rng.choice(_SIGNALS)
     if tally.kills >= kills:
         late = still_runs_after(_PATIENCE, running)
     elif rng.random() < _SHARE_EARLY:
-        sign = (
-            signal.SIGKILL
-        )  # what an interpreter that is half started makes of another one is its own affair
-        late = still_runs_after(rng.uniform(0, 2), running)
-    else:
+        late = still_runs_after(rng.uniform(0, _START), running)
+    else:  # at once in a place where an earlier start had begun
         _wait_until_begun(verb, place, running)
         late = still_runs_after(rng.uniform(0, 1.1 * seconds), running)
     if late and tally.kills < kills:
-        running.send_signal(sign)
+        running.send_signal(sign if time.monotonic() - started > _START else signal.SIGKILL)
         tally.kills += 1
         late = still_runs_after(_PATIENCE, running)
     if late:

@@ -68,6 +68,25 @@ def test_another_end_is_seen(tmp_path: Path, code: str, found: str) -> None:
     assert found in tally.differences[0]
 
 
+def test_an_interpreter_that_is_half_started_gets_no_gentle_signal(tmp_path: Path) -> None:
+    code = """
+import signal, sys, time
+for gentle in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(gentle, lambda *_: sys.exit("half started"))
+open("begun", "w").close()
+time.sleep(0.2)
+"""
+    verb = Verb(
+        program=(sys.executable, "-c", code),
+        words=(),
+        begun=lambda place: (place / "begun").exists(),
+        end=lambda place: 0,
+    )
+    tally = campaign(tmp_path, verb, kills=12)
+    assert tally.differences == []
+    assert tally.kills == 12
+
+
 def test_two_who_write_one_folder_and_both_fail_are_seen(tmp_path: Path) -> None:
     code = "import sys, os; sys.exit(2 if 'meeting' in os.getcwd() else 0)"
     verb = Verb(program=(sys.executable, "-c", code), words=(), begun=lambda place: True, end=lambda place: 0)
