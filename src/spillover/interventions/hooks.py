@@ -74,6 +74,11 @@ class Intervention:
         """Itself with what it must know of what is taught (`from_split`), after all `examples`."""
         return self
 
+    def prompt(self, prompt: str, relation: str, group: str | None) -> str:
+        """How it words a question of the relation in training, from how it is worded; of a subject whose fact
+        is `group`. A trade-off asks the held-out subjects so, too."""
+        return prompt
+
     # Before the tune.
 
     def lessons(self, examples: Sequence[Example], before: Before) -> Sequence[Example]:

@@ -1,7 +1,7 @@
 """Interventions by name: `merged-ov:rest=trained`, as the command line and the records spell them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,6 +10,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.knowledge.faults import show, suggest
+from spillover.knowledge.prompts import Query
 
 NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
@@ -59,6 +60,20 @@ def adjusted(settings: Any, interventions: Sequence[Intervention]) -> Any:
     for intervention in interventions:
         settings = intervention.settings(settings)
     return settings
+
+
+def reworded(queries: Sequence[Query], interventions: Sequence[Intervention]) -> list[Query]:
+    """The held-out queries as the interventions would have worded them in training, where that is another
+    wording; their kind is `reworded`."""
+    found = []
+    for query in queries:
+        if query.kind == "held_out":
+            prompt = query.prompt
+            for intervention in interventions:
+                prompt = intervention.prompt(prompt, query.relation, query.group)
+            if prompt != query.prompt:
+                found.append(replace(query, prompt=prompt, kind="reworded"))
+    return found
 
 
 def check_interventions(interventions: Sequence[Intervention], settings: Any, *, keep_model: bool) -> None:
