@@ -8,11 +8,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
+from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.knowledge.faults import show, suggest
 
 NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
+    "ignore-topk": IgnoreTopk,
     "merged-ov": MergedOV,
 }
 """Every intervention that can be asked for by name."""
