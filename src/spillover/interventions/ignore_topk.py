@@ -19,8 +19,8 @@ class IgnoreTopk(Intervention):
     and left what was learned. Whether they take the largest |change| or the largest signed change is not
     clear from the text, so both are here.
 
-    Of LoRA adapters the product is cut, as the change of the matrix that it is added to: the tuned model is
-    then the merged one, whole and without adapters. Our own choice, since the factors are no change of a weight.
+    Of LoRA adapters the product is cut, since it is the change of the matrix that it is added to: the tuned
+    model is then the merged one, whole and without adapters. That is our own choice.
 
     Costs the memory of one more copy of the weights that are trained, in the machine's memory; of adapters
     only at the end.

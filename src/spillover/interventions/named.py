@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
+from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.output_value import FactorizedOV, MergedOV
@@ -14,6 +15,7 @@ from spillover.knowledge.faults import show, suggest
 
 NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
+    "freeze": Freeze,
     "ignore-topk": IgnoreTopk,
     "merged-ov": MergedOV,
 }
