@@ -1,7 +1,7 @@
 """LoRA: low-rank adapters instead of all parameters."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before, Intervention
@@ -10,6 +10,8 @@ from spillover.interventions.hooks import Before, Intervention
 @dataclass(frozen=True, kw_only=True)
 class Lora(Intervention):
     """Trains adapters of a rank on all linear layers (PEFT) and nothing else."""
+
+    first: ClassVar[bool] = True
 
     rank: int
 

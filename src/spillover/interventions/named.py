@@ -7,13 +7,17 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
+from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
+from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.knowledge.faults import show, suggest
 from spillover.knowledge.prompts import Query
 
 NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
+    "freeze": Freeze,
+    "ignore-topk": IgnoreTopk,
     "merged-ov": MergedOV,
 }
 """Every intervention that can be asked for by name."""

@@ -98,6 +98,7 @@ def finetune(
     refuse_askings_apart(ask_every, config.processes)
     keep_freed_memory()
     acting = [*([Lora(rank=config.lora)] if config.lora else []), *interventions]
+    acting.sort(key=lambda intervention: not intervention.first)
     twin = None
     if any(intervention.rehearses for intervention in acting):
         twin = finetune(
