@@ -8,11 +8,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
+from spillover.interventions.kl_anchor import KLAnchor
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.knowledge.faults import show, suggest
 
 NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
+    "kl-anchor": KLAnchor,
     "merged-ov": MergedOV,
 }
 """Every intervention that can be asked for by name."""
