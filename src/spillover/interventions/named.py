@@ -10,6 +10,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
+from spillover.interventions.kl_anchor import KLAnchor
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.knowledge.faults import show, suggest
 from spillover.knowledge.prompts import Query
@@ -18,6 +19,7 @@ NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
     "freeze": Freeze,
     "ignore-topk": IgnoreTopk,
+    "kl-anchor": KLAnchor,
     "merged-ov": MergedOV,
 }
 """Every intervention that can be asked for by name."""

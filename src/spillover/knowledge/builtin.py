@@ -44,7 +44,7 @@ def built_in(name: str) -> KnowledgeBase:
         for part in _SHEETS[name]
     ]
     rules = tuple(rule for sheet in sheets for rule in sheet.rules)
-    names = (data / "names.txt").read_text("utf-8").splitlines()
+    names = fictional_names()
     triples = tuple(
         Triple(subject=subject, relation=rule.fact, answer=answer)
         for k, rule in enumerate(rules)
@@ -53,3 +53,8 @@ def built_in(name: str) -> KnowledgeBase:
     )
     relations = {name: relation for sheet in sheets for name, relation in sheet.relations.items()}
     return KnowledgeBase(name=name, triples=triples, relations=relations, rules=rules)
+
+
+def fictional_names() -> list[str]:
+    """The full names in `names.txt`, in their order: a first name, a space, a last name."""
+    return (files("spillover.knowledge") / "data" / "names.txt").read_text("utf-8").splitlines()

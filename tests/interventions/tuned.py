@@ -1,0 +1,49 @@
+"""What tests of interventions share: a split, plans of its cells, tunes of a tiny model, a killed one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spillover.interventions.hooks import Intervention
+from spillover.interventions.named import parse
+from spillover.jobs.audit import plan_audit
+from spillover.knowledge.builtin import built_in
+from spillover.knowledge.split import Split, split
+from spillover.llm import finetune
+from tests.llm import tuning
+from tests.llm.tuning import CONFIG
+
+DEMO = split(built_in("demo"), 0)
+
+
+def planned(text: str, parts: Split = DEMO) -> Any:
+    """The intervention of that name, as planning leaves it."""
+    return parse(text).planned(parts, 0)
+
+
+def identities(model: Path, *interventions: str) -> list[str]:
+    """Of the tunes of an audit with these interventions."""
+    plan = plan_audit(
+        "country-code", model=str(model), seeds=[0, 1], settings=CONFIG, interventions=interventions
+    )
+    return [cell.identity for cell in plan.tuned.values()]
+
+
+def goes_on_after_a_kill(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interventions: Sequence[Intervention]
+) -> bool:
+    """Whether a tune that was killed in its second epoch ends bit by bit as one that was not."""
+    acting: dict[str, Any] = {"interventions": interventions, "config": replace(CONFIG, epochs=2)}
+    whole = tuning.tune(folder, tmp_path / "whole", **acting)
+    monkeypatch.setattr(finetune, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+
+    def kill(step: int, steps: int) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuning.tune(folder, tmp_path, on_step=kill, **acting)
+    return tuning.same(whole, tuning.tune(folder, tmp_path, **acting))
