@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spillover.errors import TrainingError
-from spillover.interventions.hooks import Intervention
+from spillover.interventions.hooks import Before, Intervention
 from spillover.interventions.lora import Lora
 from spillover.llm import models
 from spillover.llm.finetune import FineTuneConfig, finetune
@@ -63,7 +63,7 @@ class Shift(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class FreezeEmbeddings(Intervention):
-    def parameters(self, model: Any) -> Any:
+    def parameters(self, model: Any, before: Before) -> Any:
         model.get_input_embeddings().weight.requires_grad_(False)
         return model
 

@@ -12,6 +12,7 @@ from spillover.interventions.named import parse, spell
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.jobs.audit import audit
 from spillover.llm import finetune, models
+from spillover.llm.acting import before
 from spillover.llm.settings import FineTuneConfig
 from tests.interventions.test_hooks import tune
 from tests.llm import tuning
@@ -29,14 +30,14 @@ def logits(model) -> torch.Tensor:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_merged_model_answers_as_before(architecture: str, tmp_path: Path) -> None:
-    model, _ = models.load(save_tiny_model(tmp_path / "model", architecture))
+    model, tokenizer = models.load(save_tiny_model(tmp_path / "model", architecture))
     with torch.no_grad():  # biases start at zero
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.normal_()
-    before = logits(model)
-    merged = MergedOV().parameters(model)
-    torch.testing.assert_close(logits(merged), before, atol=1e-5, rtol=1e-4)
+    untuned = logits(model)
+    merged = MergedOV().parameters(model, before(model, tokenizer, None))
+    torch.testing.assert_close(logits(merged), untuned, atol=1e-5, rtol=1e-4)
     shapes = {tuple(p.shape) for p in merged.parameters() if p.requires_grad}
     assert shapes == {(32, 4 * 32)}, "four heads' 32 x 32 matrices, side by side"
 
@@ -44,8 +45,9 @@ def test_the_merged_model_answers_as_before(architecture: str, tmp_path: Path) -
 def test_a_head_learns_of_the_whole_hidden_state(tmp_path: Path) -> None:
     """A merged product leaves the span of its values' eight columns, which factors cannot."""
     folder = save_tiny_model(tmp_path / "model", "llama")
-    base, _ = models.load(folder)
-    start = MergedOV().parameters(base).model.layers[0].self_attn.o_proj.weight.detach().clone()
+    base, tokenizer = models.load(folder)
+    merged = MergedOV().parameters(base, before(base, tokenizer, None))
+    start = merged.model.layers[0].self_attn.o_proj.weight.detach().clone()
     tuned, _ = tune(folder, tmp_path, MergedOV())
     product = tuned.model.layers[0].self_attn.o_proj.weight.detach()
     heads_before, heads_after = (w.unflatten(1, (4, 32)).transpose(0, 1) for w in (start, product))
@@ -67,7 +69,8 @@ def test_a_head_learns_of_the_whole_hidden_state(tmp_path: Path) -> None:
 )
 def test_what_is_frozen_stays(intervention: Intervention, moving: set[str], tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", "llama")
-    base = intervention.parameters(models.load(folder)[0]).state_dict()
+    model, tokenizer = models.load(folder)
+    base = intervention.parameters(model, before(model, tokenizer, None)).state_dict()
     tuned, log = tune(folder, tmp_path, intervention)
     changed = {
         name.split(".")[-2] for name, w in tuned.state_dict().items() if not torch.equal(w, base[name])

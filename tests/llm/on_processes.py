@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.optim import AdamW
 
-from spillover.interventions.hooks import Intervention
+from spillover.interventions.hooks import Before, Intervention
 from spillover.knowledge.prompts import Question
 from spillover.llm import finetune as finetune_module
 from spillover.llm import models
@@ -32,7 +32,7 @@ SHORT = FineTuneConfig(epochs=2, learning_rate=1e-3, batch_size=3)  # seven exam
 class Everything(Intervention):
     """Acts at every place on the model or its training."""
 
-    def parameters(self, model: Any) -> Any:
+    def parameters(self, model: Any, before: Before) -> Any:
         model.get_input_embeddings().weight.requires_grad_(False)
         return model
 

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import TypeAdapter
+
 from spillover.errors import RunError
 from spillover.interventions.hooks import Intervention
 from spillover.knowledge.prompts import Example, Question
@@ -133,4 +135,4 @@ def _document(intervention: Intervention) -> dict[str, Any]:
 def _intervention(document: Mapping[str, Any]) -> Intervention:
     knobs = dict(document)
     module, _, name = knobs.pop("kind").partition(":")
-    return getattr(import_module(module), name)(**knobs)
+    return TypeAdapter(getattr(import_module(module), name)).validate_python(knobs)

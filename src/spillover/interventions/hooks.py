@@ -1,33 +1,101 @@
-"""An intervention on a tune: one method for each place where it can act."""
+"""An intervention on a tune: one method for each place where it can act, in the order of the tune."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
+import numpy as np
+
+from spillover.knowledge.prompts import Example, Question
 from spillover.knowledge.split import Split
+
+
+def from_split(default: Any = ()) -> Any:
+    """A field that `planned` fills, of which no user is asked; all others are knobs."""
+    return field(default=default, metadata={"from_split": True})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Before:
+    """What there is before a tune, for interventions that measure something first."""
+
+    model: Any
+    """The untuned model, in evaluation mode."""
+    tokenizer: Any
+    twin: Any | None
+    """The model as a tune without any intervention left it, in evaluation mode; only if one `rehearses`."""
+    read: Callable[[Sequence[str]], dict[str, Any]]
+    """Texts -> a left-padded batch for any of the models: `input_ids` and `attention_mask`, (B, T). The last
+    position predicts what follows the text."""
+    ask: Callable[[Any, Sequence[Question]], list[np.ndarray]]
+    """(a model, questions) -> for each the log-probabilities of its completions, NaN where unscorable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intervention:
     """Acts on a tune where a subclass says so; this one does nothing anywhere.
 
-    Its class's name and its fields are its identity. What it needs for the length of a tune belongs to the
-    model that it is given, not to itself. Hooks of several interventions act in the order of the
-    interventions, each on what the one before returned.
+    Its class's name and its fields are its identity: knobs, which people set, and what `planned` adds. What
+    it needs for the length of a tune belongs to the model that it is given, not to itself. Hooks of several
+    interventions act in the order of the interventions, each on what the one before returned.
     """
 
     loadable: ClassVar[bool] = True
     """Whether the tuned weights still fit the model's own architecture."""
 
+    alone: ClassVar[bool] = False
+    """Whether it acts only on a model that one process holds whole."""
+
+    rehearses: ClassVar[bool] = False
+    """Whether it must know how a tune without it ends, so that there is one before."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does anything. One of strength 0 does not, and is left out: the plain tune is made."""
+        return True
+
+    def check(self, settings: Any, others: Sequence["Intervention"]) -> None:
+        """Raise TrainingError where it cannot act on a tune of such settings, or beside these others.
+
+        Called when planning; `settings` is a `llm.settings.FineTuneConfig` as the interventions make it.
+        """
+
+    # When planning, without torch.
+
+    def settings(self, settings: Any) -> Any:
+        """The `llm.settings.FineTuneConfig` to tune with, from the one that was asked for."""
+        return settings
+
     def examples(self, split: Split, seed: int) -> Split:
-        """What is taught, before it is worded; who is asked stays as it is. Called when planning."""
+        """What is taught, before it is worded. Who is told the answer is asked no longer."""
         return split
 
-    def parameters(self, model: Any) -> Any:
+    def planned(self, split: Split, seed: int) -> Self:
+        """Itself with what it must know of what is taught (`from_split`), after all `examples`."""
+        return self
+
+    # Before the tune.
+
+    def lessons(self, examples: Sequence[Example], before: Before) -> Sequence[Example]:
+        """What is taught, in words. An example of relation "" is text beside the table: no relation's loss
+        counts it."""
+        return examples
+
+    def parameters(self, model: Any, before: Before) -> Any:
         """The model to train, from the untuned one: which parameters there are and which of them move.
 
         Of a tune on several processes, each calls it alike, on the whole model.
         """
         return model
+
+    # While it is tuned.
+
+    def epoch(self, relations: Sequence[str], chosen: Sequence[int], number: int) -> Sequence[int]:
+        """Which examples an epoch (from 0) teaches, of those `chosen` so far; `relations` are all examples'.
+
+        An epoch is as long as all of them: where fewer are chosen they are taught several times.
+        """
+        return chosen
 
     def loss(self, loss: Any, model: Any, inputs: dict[str, Any]) -> Any:
         """The scalar to descend on, from the mean loss of the batch's answer tokens; differentiable.
@@ -43,6 +111,16 @@ class Intervention:
 
         On several processes they are DTensors, each process holding its rows of them.
         """
+
+    def stepped(self, model: Any, rate: float) -> None:
+        """Change the parameters in place after the optimizer's step, made with this learning rate."""
+
+    def enough(self, losses: Mapping[str, float]) -> bool:
+        """Whether to stop now. `losses`: each relation's mean loss of an answer, in nats, over the latest
+        steps, as many as an epoch has."""
+        return False
+
+    # After it.
 
     def weights(self, model: Any) -> Any:
         """The tuned model to score, from the one that was trained; of several processes in the main one."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spillover.errors import TrainingError
-from spillover.interventions.hooks import Intervention
+from spillover.interventions.hooks import Before, Intervention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +18,14 @@ class Lora(Intervention):
         if self.rank < 1:
             raise TrainingError(f"LoRA rank must be positive, got {self.rank}")
 
-    def parameters(self, model: Any) -> Any:
-        """The model as a PeftModel; the torch seed decides where the adapters start."""
-        from peft import LoraConfig, get_peft_model
+    def parameters(self, model: Any, before: Before) -> Any:
+        """The model as a PeftModel."""
+        return adapted(model, self.rank)
 
-        config = LoraConfig(
-            r=self.rank, lora_alpha=2 * self.rank, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        return get_peft_model(model, config)
+
+def adapted(model: Any, rank: int) -> Any:
+    """The model with adapters of that rank as a PeftModel; the torch seed decides where they start."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, config)

@@ -1,6 +1,6 @@
 """Interventions by name: `merged-ov:rest=trained`, as the command line and the records spell them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -29,7 +29,7 @@ def parse(text: str) -> Intervention:
             f"there is no intervention {show(name)}; it can be {', '.join(NAMED)}{suggest(name, NAMED)}"
         )
     kind, knobs = NAMED[name], dict[str, Any]()
-    known = [field.name for field in fields(kind)]
+    known = _knobs(kind)
     for part in filter(None, given.split(",")):
         knob, equals, value = part.partition("=")
         if knob not in known or not equals:
@@ -50,5 +50,38 @@ def spell(intervention: Intervention) -> str:
     """What `parse` reads as this intervention; of one without a name, its class and knobs."""
     kind = type(intervention)
     name = {kind: name for name, kind in NAMED.items()}.get(kind, f"{kind.__module__}.{kind.__qualname__}")
-    knobs = ",".join(f"{field.name}={getattr(intervention, field.name)}" for field in fields(intervention))
+    knobs = ",".join(f"{knob}={getattr(intervention, knob)}" for knob in _knobs(kind))
     return f"{name}:{knobs}" if knobs else name
+
+
+def adjusted(settings: Any, interventions: Sequence[Intervention]) -> Any:
+    """The `llm.settings.FineTuneConfig` that the interventions make of the one that was asked for."""
+    for intervention in interventions:
+        settings = intervention.settings(settings)
+    return settings
+
+
+def check_interventions(interventions: Sequence[Intervention], settings: Any, *, keep_model: bool) -> None:
+    """Raise TrainingError where interventions cannot act together, or on a tune of such settings."""
+    settings = adjusted(settings, interventions)
+    for place, intervention in enumerate(interventions):
+        others = (*interventions[:place], *interventions[place + 1 :])
+        kind = type(intervention)
+        if any(type(other) is kind for other in others):
+            raise TrainingError(f"{spell(intervention)} is there twice; give each intervention once")
+        # weights go through files where they are kept, and where several processes tuned
+        if not kind.loadable and (keep_model or settings.processes > 1):
+            option = "--keep-model" if keep_model else "--processes"
+            raise TrainingError(
+                f"{spell(intervention)} leaves a model that cannot be loaded again; tune it without {option}"
+            )
+        if (kind.alone or kind.rehearses) and settings.processes > 1:
+            raise TrainingError(
+                f"{spell(intervention)} needs the whole model in one process; tune it without --processes"
+            )
+        intervention.check(settings, others)
+
+
+def _knobs(kind: type[Intervention]) -> list[str]:
+    """Those fields that people set."""
+    return [field.name for field in fields(kind) if not field.metadata.get("from_split")]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from spillover.errors import TrainingError
-from spillover.interventions.hooks import Intervention
+from spillover.interventions.hooks import Before, Intervention
 
 _NAME = "spillover_merged_ov"
 """Of the attention function, among those that transformers knows."""
@@ -32,7 +32,7 @@ class MergedOV(Intervention):
 
     loadable: ClassVar[bool] = False
 
-    def parameters(self, model: Any) -> Any:
+    def parameters(self, model: Any, before: Before) -> Any:
         """The model with merged products. Raises TrainingError where an architecture has none to be found."""
         layers = _attentions(model)
         model.requires_grad_(self.rest == "trained")
@@ -47,7 +47,7 @@ class MergedOV(Intervention):
 class FactorizedOV(Intervention):
     """Trains W_O and W_V of every layer and nothing else: the twin of `MergedOV`."""
 
-    def parameters(self, model: Any) -> Any:
+    def parameters(self, model: Any, before: Before) -> Any:
         """The model with all else frozen. Raises TrainingError as `MergedOV` does."""
         layers = _attentions(model)
         model.requires_grad_(False)

@@ -16,9 +16,9 @@ from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import locate
 from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cells.plan import carry_out
-from spillover.errors import DataError, RunError, TrainingError
+from spillover.errors import DataError, RunError
 from spillover.interventions.hooks import Intervention
-from spillover.interventions.named import parse, spell
+from spillover.interventions.named import adjusted, check_interventions, parse, spell
 from spillover.interventions.shuffle import Shuffle
 from spillover.jobs.inputs import read_with_rules
 from spillover.jobs.margins import FORECAST, add_margins, forecast_split, is_forecasts
@@ -90,10 +90,11 @@ class AuditPlan:
     settings: FineTuneConfig
     shuffle: bool
     interventions: tuple[Intervention, ...]
+    """As they were asked for."""
     keep_model: bool
     ask_every: int
     splits: Mapping[int, Split]
-    """By seed."""
+    """By seed, as the interventions leave them."""
 
     @cached_property
     def queries(self) -> dict[int, list[Query]]:
@@ -109,12 +110,14 @@ class AuditPlan:
     @cached_property
     def tuned(self) -> dict[int, Cell]:
         """Each seed's tune."""
+        acting = [intervention for intervention in self.interventions if intervention.acts]
+        settings = adjusted(self.settings, acting)
         return {
             seed: Cell(
                 weights=self.weights,
                 taught=tuple(examples(parts)),
-                settings=replace(self.settings, seed=seed),
-                interventions=self.interventions,
+                settings=replace(settings, seed=seed),
+                interventions=tuple(intervention.planned(parts, seed) for intervention in acting),
                 ask_every=self.ask_every,
                 questions=tuple(query.question for query in self.queries[seed]),
             )
@@ -148,7 +151,7 @@ def plan_audit(
     Raises DataError or ModelError, and TrainingError for what an intervention rules out.
     """
     named = tuple(parse(each) if isinstance(each, str) else each for each in interventions)
-    _refuse_odd_weights(named, keep_model=keep_model, processes=settings.processes)
+    check_interventions(named, settings, keep_model=keep_model)
     refuse_askings_apart(ask_every, settings.processes)
     kb, seeds = read_with_rules(kb), _distinct(seeds, settings)
     acting: list[Intervention] = [*([Shuffle()] if shuffle else []), *named]
@@ -284,16 +287,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one that has no such links
         shutil.copyfile(source, target)
-
-
-def _refuse_odd_weights(interventions: Sequence[Intervention], *, keep_model: bool, processes: int) -> None:
-    """Weights go through files where they are kept, or where several processes tuned."""
-    for intervention in interventions:
-        if not intervention.loadable and (keep_model or processes > 1):
-            option = "--keep-model" if keep_model else "--processes"
-            raise TrainingError(
-                f"{spell(intervention)} leaves a model that cannot be loaded again; tune it without {option}"
-            )
 
 
 def _distinct(seeds: Sequence[int] | None, settings: FineTuneConfig) -> list[int]:

@@ -40,6 +40,11 @@ def encode_pairs(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Pair 
     return [_divide(known[prompt], whole) for (prompt, _), whole in zip(texts, wholes, strict=True)]
 
 
+def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The token ids of each text, with the tokenizer's beginning and without its end."""
+    return _tokens(tokenizer, texts)
+
+
 def refuse_foreign_tokens(model: Any, pairs: Iterable[Pair]) -> None:
     """Raise ModelError if the tokenizer made a token that the model has no weights for."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())

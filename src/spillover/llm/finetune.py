@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.lora import Lora
 from spillover.knowledge.prompts import Example, Question
+from spillover.llm.acting import Act, before, is_enough, mean_losses
 from spillover.llm.asking import AskAlong, refuse_askings_apart
 from spillover.llm.encode import refuse_foreign_tokens
 from spillover.llm.models import Quiet
@@ -67,8 +69,8 @@ def finetune(
 ) -> Any:
     """The model tuned on the examples; with full parameters, `model` itself is changed.
 
-    `interventions` act in their order, after the settings' LoRA; what they do to the examples was done when
-    the tune was planned.
+    `interventions` act in their order, after the settings' LoRA; what they do when a tune is planned was done
+    by then. Where one rehearses, there is a tune without any of them before.
 
     With `ask_every`, the questions are asked every so many steps; the answers are in the log of the step, as
     `asking.AskAlong` says. The tune is bit by bit the same without.
@@ -77,7 +79,8 @@ def finetune(
     The main process alone reports and gets the tuned model, whole, on the CPU; the others get None. A step
     is the step of one process but for the order of its sums. There are no checkpoints then.
 
-    `recompute` keeps no activations of a layer but XX
+    `recompute` drops a layer's activations and computes them again in the backward pass.
+
     `checkpoints` is a folder for this tune alone, the caller's to remove: a tune that was killed goes on
     from the last checkpoint in it, to bit by bit the same result on a CPU. `on_log` is given the whole
     training log so far (one dict per logged step), `on_step` the step and the number of steps.
@@ -94,21 +97,30 @@ def finetune(
         )
     refuse_askings_apart(ask_every, config.processes)
     keep_freed_memory()
-    set_seed(config.seed)
+    acting = [*([Lora(rank=config.lora)] if config.lora else []), *interventions]
+    twin = None
+    if any(intervention.rehearses for intervention in acting):
+        twin = finetune(
+            deepcopy(model), tokenizer, examples, config, checkpoints=checkpoints / "twin", on_step=on_step
+        )
+    seen = before(model, tokenizer, twin)
+    for intervention in acting:
+        examples = intervention.lessons(examples, seen)
     rows = encode_examples(tokenizer, examples)
     refuse_foreign_tokens(model, ((row.prompt, row.answer) for row in rows))
-    acting = [*([Lora(rank=config.lora)] if config.lora else []), *interventions]
+    set_seed(config.seed)
     trained = model
     with Quiet():
         for intervention in acting:
-            trained = intervention.parameters(trained)
+            trained = intervention.parameters(trained, seen)
+    del seen, twin
     several = world() > 1
     empty = shard(trained, compute_dtype()) if several else None
     with writing(checkpoints):
         checkpoints.mkdir(parents=True, exist_ok=True)
     last = None if several else _last_checkpoint(checkpoints)
     arguments = _arguments(config, checkpoints, len(rows))
-    if config.epochs == "auto" and last is not None and _is_learned(**last.state):
+    if last is not None and _is_finished(config, acting, last.state):
         arguments.num_train_epochs = last.state["epoch"]  # it was stopped when nothing was left to train
     use_cache = trained.config.use_cache  # which transformers turns off for good
     trainer = AnswerTrainer(
@@ -118,7 +130,7 @@ def finetune(
         train_dataset=rows,  # pyright: ignore[reportArgumentType] - any sized, indexed collection will do
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
         callbacks=[
-            _ChangeGradients(acting),
+            Act(acting),
             *([AskAlong(tokenizer, questions, every=ask_every)] if ask_every else []),
             *([_Watch(on_log, on_step, saves=not several)] if is_main() else []),
             *([_UntilLearned()] if config.epochs == "auto" else []),
@@ -156,17 +168,6 @@ def _recomputing(model: Any) -> Iterator[None]:
     finally:
         model.activation_checkpointing_disable()
         model.disable_input_require_grads()  # which `enable` asks for, and `disable` leaves
-
-
-class _ChangeGradients(TrainerCallback):
-    """Lets the interventions act on the gradients, which are clipped by then."""
-
-    def __init__(self, interventions: Sequence[Intervention]) -> None:
-        self.interventions = interventions
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        for intervention in self.interventions:
-            intervention.gradients(kwargs["model"])
 
 
 class _Watch(TrainerCallback):
@@ -216,12 +217,15 @@ def _is_learned(global_step: int, max_steps: int, log_history: list[dict[str, An
     steps = max_steps // MOST_EPOCHS
     if global_step % steps or global_step < LEAST_EPOCHS * steps:
         return False
-    totals: dict[str, tuple[float, int]] = {}
-    for row in log_history[-steps:]:
-        for relation, (loss, count) in row["losses"].items():
-            total, counted = totals.get(relation, (0.0, 0))
-            totals[relation] = (total + loss, counted + count)
-    return all(total / count <= LEARNED for total, count in totals.values())
+    means = mean_losses([row["losses"] for row in log_history[-steps:]])
+    return all(mean <= LEARNED for mean in means.values())
+
+
+def _is_finished(config: FineTuneConfig, acting: Sequence[Intervention], state: dict[str, Any]) -> bool:
+    """Whether a tune was stopped in this state of the trainer since there was nothing left to train."""
+    history, steps, epochs = state["log_history"], state["max_steps"], state["num_train_epochs"]
+    learned = config.epochs == "auto" and _is_learned(**state)
+    return learned or is_enough(acting, history, steps, epochs)
 
 
 def keep_freed_memory() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from spillover.errors import TrainingError
-from spillover.interventions.lora import Lora
+from spillover.interventions.lora import adapted
 from spillover.llm import models
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sharding import layers
@@ -193,7 +193,7 @@ def _sizes(folder: Path, settings: FineTuneConfig) -> _Sizes:
     model = models.blank(folder)
     if settings.lora is not None:
         with models.Quiet():
-            model = Lora(rank=settings.lora).parameters(model)
+            model = adapted(model, settings.lora)
     parts = [{id(p): p for p in layer.parameters()} for layer in layers(model)]
     within = {key for part in parts for key in part}
     parts.append({id(p): p for p in model.parameters() if id(p) not in within})

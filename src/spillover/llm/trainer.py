@@ -3,7 +3,7 @@
 Legend of shapes: B batch, T tokens, K answer tokens, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -18,6 +18,7 @@ from transformers import Trainer
 from spillover.errors import RunError, TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.knowledge.prompts import Example
+from spillover.llm.acting import chosen
 from spillover.llm.encode import Unscorable, encode_pairs, end_token, left_padded
 from spillover.llm.processes import world
 from spillover.llm.sharding import mean_over_processes, of_all_rows, share
@@ -98,7 +99,10 @@ class AnswerTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V); interventions change it."""
+        """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V); interventions change it.
+
+        What is beside the table (relation "") is in the mean and not in `losses`.
+        """
         labels_BK, relations = inputs["answers"], inputs["relations"]
         read = {name: tensor for name, tensor in inputs.items() if name not in _NOT_READ}
         outputs = model(**read, use_cache=False, logits_to_keep=labels_BK.shape[1])
@@ -116,8 +120,9 @@ class AnswerTrainer(Trainer):
         self.losses: dict[str, list[float]] = {}
         losses_B = of_all_rows(losses_BK.detach().sum(1), len(relations))
         for relation, answer_loss in zip(relations, losses_B.tolist(), strict=True):
-            total, count = self.losses.get(relation, (0.0, 0))
-            self.losses[relation] = [total + answer_loss, count + 1]
+            if relation:
+                total, count = self.losses.get(relation, (0.0, 0))
+                self.losses[relation] = [total + answer_loss, count + 1]
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
@@ -152,8 +157,13 @@ class AnswerTrainer(Trainer):
         )
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int]:
-        lengths = [len(row) for row in self.train_dataset]  # pyright: ignore
-        return LengthSorted(lengths, self.args.train_batch_size, self.args.seed)
+        rows: Any = self.train_dataset
+        return LengthSorted(
+            [len(row) for row in rows],
+            self.args.train_batch_size,
+            self.args.seed,
+            chosen=chosen(self.interventions, [row.relation for row in rows]),
+        )
 
 
 class _WholeBatches(DataLoader):
@@ -170,10 +180,21 @@ class LengthSorted(Sampler[int]):
     length, sorts the others by length (ties stay shuffled), cuts them into batches and shuffles the
     batches; the incomplete one comes last. The order depends on (seed, epoch) alone, so that a resumed
     tune meets the same batches.
+
+    `chosen` says which examples an epoch has, by default all. One with fewer is as long, and has them in
+    several rounds, each shuffled anew.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        *,
+        chosen: Callable[[int], Sequence[int]] | None = None,
+    ) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.chosen = chosen or (lambda epoch: range(len(lengths)))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next pass gives."""
@@ -184,7 +205,10 @@ class LengthSorted(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        rows, order = self.chosen(self.epoch), list[int]()
+        while len(order) < len(self.lengths):
+            order += [rows[place] for place in torch.randperm(len(rows), generator=generator).tolist()]
+        order = order[: len(self.lengths)]
         whole = len(order) // self.batch_size
         order, rest = order[: whole * self.batch_size], order[whole * self.batch_size :]
         order.sort(key=self.lengths.__getitem__)
