@@ -10,7 +10,8 @@ from spillover.tradeoff.arms import DEFAULT, PLAIN, QUICK, read_arms
 def test_the_plain_tune_comes_first_and_each_once() -> None:
     arms = read_arms(["merged-ov", "none", "merged-ov:rest=frozen", "factorized-ov"])
     assert [arm.interventions for arm in arms] == [(), (MergedOV(),), (FactorizedOV(),)]
-    assert [arm.name for arm in arms] == [PLAIN, "merged-ov:rest=frozen", "factorized-ov"]
+    assert [arm.name for arm in arms] == [PLAIN, "merged-ov", "factorized-ov"]
+    assert read_arms(["merged-ov:rest=trained"])[1].name == "merged-ov:rest=trained"
 
 
 def test_several_act_together() -> None:

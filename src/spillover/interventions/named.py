@@ -53,11 +53,16 @@ def parse(text: str) -> Intervention:
         ) from None
 
 
-def spell(intervention: Intervention) -> str:
-    """What `parse` reads as this intervention; of one without a name, its class and knobs."""
+def spell(intervention: Intervention, *, brief: bool = False) -> str:
+    """What `parse` reads as this intervention; of one without a name, its class and knobs.
+
+    In brief it leaves out the knobs that are as by default.
+    """
     kind = type(intervention)
     name = {kind: name for name, kind in NAMED.items()}.get(kind, f"{kind.__module__}.{kind.__qualname__}")
-    knobs = ",".join(f"{knob}={getattr(intervention, knob)}" for knob in _knobs(kind))
+    usual = {field.name: field.default for field in fields(kind)} if brief else {}
+    values = {knob: getattr(intervention, knob) for knob in _knobs(kind)}
+    knobs = ",".join(f"{knob}={value}" for knob, value in values.items() if usual.get(knob, ...) != value)
     return f"{name}:{knobs}" if knobs else name
 
 

@@ -141,8 +141,8 @@ def queries(split: Split) -> list[Query]:
 
 
 def trade_off_queries(split: Split) -> list[Query]:
-    """What a trade-off asks beside: the held-out implications in each of the relation's paraphrases, and facts
-    of general knowledge."""
+    """What a trade-off asks beside: the held-out implications in the relation's other words, and facts of
+    general knowledge."""
     asked = []
     for query in queries(split):
         if query.kind == "held_out":

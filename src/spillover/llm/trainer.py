@@ -126,8 +126,8 @@ class AnswerTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
-        """Log the step with its relations' losses, and last of all the mean loss of all steps and how many examples
-        an epoch has."""
+        """Log the step with its relations' losses, and last of all the mean loss of all steps and how
+        many examples an epoch has."""
         row: Any = logs
         if "loss" in logs:
             row = logs | {"losses": self.losses}

@@ -48,8 +48,8 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """As `read_arms` reads it."""
-        return _TOGETHER.join(map(spell, self.interventions)) or PLAIN
+        """As `read_arms` reads it, without the knobs that are as by default."""
+        return _TOGETHER.join(spell(each, brief=True) for each in self.interventions) or PLAIN
 
 
 def read_arms(names: Sequence[str]) -> list[Arm]:

@@ -34,6 +34,7 @@ def row_of(audited: Audited) -> Row:
         "model": audited.point.model,
         "data": audited.kb,
         **audited.point.varied,
+        "interventions": "+".join(audited.point.varied["interventions"]),
         "seeds": len(audited.point.seeds),
         **_facts(audited),
         **_wanted(audited),

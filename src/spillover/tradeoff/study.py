@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from spillover.interventions.named import spell
 from spillover.point import Point
 from spillover.report.verdict import interval, number, p_value, percent
 from spillover.reproduce.columns import Column, named, share, valued
@@ -63,7 +64,7 @@ def _point(request: Request, model: str, kb: str, arm: Arm, stage: str) -> Point
         settings=request.settings,
         interventions=arm.interventions,
         trade_off=True,
-        varied={"arm": arm.name, "stage": stage},
+        varied={"arm": arm.name, "interventions": list(map(spell, arm.interventions)), "stage": stage},
     )
 
 
