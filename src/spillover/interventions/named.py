@@ -10,6 +10,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
+from spillover.interventions.lora import Lora
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.knowledge.faults import show, suggest
 
@@ -17,6 +18,7 @@ NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
     "freeze": Freeze,
     "ignore-topk": IgnoreTopk,
+    "lora": Lora,
     "merged-ov": MergedOV,
 }
 """Every intervention that can be asked for by name."""
@@ -59,7 +61,10 @@ def spell(intervention: Intervention) -> str:
 
 
 def adjusted(settings: Any, interventions: Sequence[Intervention]) -> Any:
-    """The `llm.settings.FineTuneConfig` that the interventions make of the one that was asked for."""
+    """The `llm.settings.FineTuneConfig` that the interventions make of the one that was asked for.
+
+    Raises TrainingError where they cannot.
+    """
     for intervention in interventions:
         settings = intervention.settings(settings)
     return settings

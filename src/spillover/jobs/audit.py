@@ -107,16 +107,20 @@ class AuditPlan:
         asked = [query.question for one_seed in self.queries.values() for query in one_seed]
         return Cell(weights=self.weights, questions=tuple(asked))
 
+    @property
+    def adjusted(self) -> FineTuneConfig:
+        """The settings as the interventions make them."""
+        return adjusted(self.settings, self.interventions)
+
     @cached_property
     def tuned(self) -> dict[int, Cell]:
         """Each seed's tune."""
         acting = [intervention for intervention in self.interventions if intervention.acts]
-        settings = adjusted(self.settings, acting)
         return {
             seed: Cell(
                 weights=self.weights,
                 taught=tuple(examples(parts)),
-                settings=replace(settings, seed=seed),
+                settings=replace(self.adjusted, seed=seed),
                 interventions=tuple(intervention.planned(parts, seed) for intervention in acting),
                 ask_every=self.ask_every,
                 questions=tuple(query.question for query in self.queries[seed]),
@@ -187,7 +191,7 @@ def carry_out_audit(
     with Run.start(
         folder,
         command="audit",
-        arguments={"kb": plan.kb.name} | arguments | {"learning_rate": plan.settings.rate},
+        arguments={"kb": plan.kb.name} | arguments | {"learning_rate": plan.adjusted.rate},
         passed={**passed, "seeds": seeds} | _changed(arguments),
         seeds=seeds,
         hashes={"data": _data_hash(plan.kb), "model": plan.weights.identity},
