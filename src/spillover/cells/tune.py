@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from spillover.cells.cell import Cell
 from spillover.llm import models
 from spillover.llm.border import within_memory
-from spillover.llm.drift import Drift
+from spillover.llm.drift import Untuned
 from spillover.llm.finetune import finetune
 from spillover.llm.memory import check_memory
 from spillover.llm.processes import is_main, joined, launch
@@ -65,7 +66,7 @@ def _tune_here(
     with within_memory(f"the tune of {cell.weights.name}"):
         # what several processes share reaches the GPUs in shares only
         model, tokenizer = models.load(cell.weights.folder, on_gpu=settings.processes == 1)
-        drift = Drift(model, tokenizer, cell.texts) if cell.texts else None
+        untuned = Untuned(model, tokenizer, cell.texts) if cell.texts else None
         history, began = list[dict[str, Any]](), time.monotonic()
 
         def keep(log: list[dict[str, Any]]) -> None:
@@ -86,8 +87,9 @@ def _tune_here(
             on_log=keep,
             on_step=on_step,
         )
-        if drift is not None:
-            on_log([*history, {"drift": drift.of(tuned), "seconds": time.monotonic() - began}])
+        if untuned is not None:
+            drift = list(map(asdict, untuned.drift(tuned)))
+            on_log([*history, {"drift": drift, "seconds": time.monotonic() - began}])
     return tuned, tokenizer
 
 

@@ -67,7 +67,10 @@ class Intervention:
     # When planning, without torch.
 
     def settings(self, settings: Any) -> Any:
-        """The `llm.settings.FineTuneConfig` to tune with, from the one that was asked for."""
+        """The `llm.settings.FineTuneConfig` to tune with, from the one that was asked for.
+
+        One that does not act is asked, too. Raises TrainingError for settings that rule it out.
+        """
         return settings
 
     def examples(self, split: Split, seed: int) -> Split:
@@ -121,8 +124,11 @@ class Intervention:
         On several processes they are DTensors, each process holding its rows of them.
         """
 
-    def stepped(self, model: Any, rate: float) -> None:
-        """Change the parameters in place after the optimizer's step, made with this learning rate."""
+    def stepped(self, model: Any, rate: float, step: int) -> None:
+        """Change the parameters in place after the optimizer's step, made with this learning rate.
+
+        Steps count from 1. What depends on these three alone is the same where a killed tune goes on.
+        """
 
     def enough(self, losses: Mapping[str, float]) -> bool:
         """Whether to stop now. `losses`: each relation's mean loss of an answer, in nats, over the latest

@@ -11,6 +11,7 @@ from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.kl_anchor import KLAnchor
+from spillover.interventions.lora import Lora
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.knowledge.faults import show, suggest
 from spillover.knowledge.prompts import Query
@@ -20,6 +21,7 @@ NAMED: Mapping[str, type[Intervention]] = {
     "freeze": Freeze,
     "ignore-topk": IgnoreTopk,
     "kl-anchor": KLAnchor,
+    "lora": Lora,
     "merged-ov": MergedOV,
 }
 """Every intervention that can be asked for by name."""
@@ -67,7 +69,10 @@ def spell(intervention: Intervention, *, brief: bool = False) -> str:
 
 
 def adjusted(settings: Any, interventions: Sequence[Intervention]) -> Any:
-    """The `llm.settings.FineTuneConfig` that the interventions make of the one that was asked for."""
+    """The `llm.settings.FineTuneConfig` that the interventions make of the one that was asked for.
+
+    Raises TrainingError where they cannot.
+    """
     for intervention in interventions:
         settings = intervention.settings(settings)
     return settings

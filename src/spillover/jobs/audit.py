@@ -123,15 +123,19 @@ class AuditPlan:
         asked = [query.question for one_seed in self.queries.values() for query in one_seed]
         return Cell(weights=self.weights, questions=tuple(asked))
 
+    @property
+    def adjusted(self) -> FineTuneConfig:
+        """The settings as the interventions make them."""
+        return adjusted(self.settings, self.interventions)
+
     @cached_property
     def tuned(self) -> dict[int, Cell]:
         """Each seed's tune."""
-        settings = adjusted(self.settings, self.interventions)
         return {
             seed: Cell(
                 weights=self.weights,
                 taught=tuple(examples(parts)),
-                settings=replace(settings, seed=seed),
+                settings=replace(self.adjusted, seed=seed),
                 interventions=self.acting[seed],
                 ask_every=self.ask_every,
                 texts=neutral_texts() if self.trade_off else (),
@@ -208,7 +212,7 @@ def carry_out_audit(
     with Run.start(
         folder,
         command="audit",
-        arguments={"kb": plan.kb.name} | arguments | {"learning_rate": plan.settings.rate},
+        arguments={"kb": plan.kb.name} | arguments | {"learning_rate": plan.adjusted.rate},
         passed={**passed, "seeds": seeds} | _changed(arguments),
         seeds=seeds,
         hashes={"data": _data_hash(plan.kb), "model": plan.weights.identity},

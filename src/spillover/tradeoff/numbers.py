@@ -97,8 +97,8 @@ def _changed(audited: Audited, number: int | None) -> dict[str, Any]:
 
 def _harm(audited: Audited) -> dict[str, Any]:
     drifts = [row["drift"] for row in audited.log if "drift" in row]
-    kl = np.array([drift["kl"] for drift in drifts], dtype=float)
-    growth = np.array([np.subtract(drift["after"], drift["before"]) for drift in drifts], dtype=float)
+    kl = np.array([[text["kl"] for text in drift] for drift in drifts], dtype=float)
+    growth = np.array([[text["after"] - text["before"] for text in drift] for drift in drifts], dtype=float)
     before, after = (_share(audited.scores, kind="known", phase=phase) for phase in ("before", "after"))
     return {
         **_over_texts("kl", kl),
