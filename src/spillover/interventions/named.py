@@ -10,12 +10,14 @@ from spillover.errors import TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.kl_anchor import KLAnchor
 from spillover.interventions.output_value import FactorizedOV, MergedOV
+from spillover.interventions.steer import Steer
 from spillover.knowledge.faults import show, suggest
 
 NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
     "kl-anchor": KLAnchor,
     "merged-ov": MergedOV,
+    "steer": Steer,
 }
 """Every intervention that can be asked for by name."""
 
