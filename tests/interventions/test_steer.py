@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,29 +15,14 @@ from spillover.knowledge.split import split
 from spillover.llm import models
 from spillover.llm.acting import before
 from tests.interventions.test_hooks import tune
-from tests.interventions.tuned import DEMO, goes_on_after_a_kill, identities, planned
+from tests.interventions.tuned import DEMO, IDS, ROUGH, after_first, goes_on_after_a_kill, identities, planned
 from tests.llm.tuning import CONFIG, same
 from tests.tiny_models import ARCHITECTURES, save_tiny_model
-
-ROUGH = {"max_position_embeddings": 512, "sliding_window": 512, "initializer_range": 0.3}
-"""Of a tiny model that reads long texts, in which the tokens before the last one matter."""
-_IDS = torch.tensor([[3, 8, 1, 40, 22, 6, 90]])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("model") / "llama", "llama", **ROUGH)
-
-
-def after_first(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    """The residual stream (T, d) as the second layer meets it."""
-    met: list[torch.Tensor] = []
-    layer = next(m for name, m in model.named_modules() if name.endswith("layers.1"))
-    handle = layer.register_forward_pre_hook(lambda module, inputs: met.append(inputs[0][0]))
-    with torch.no_grad():
-        model(input_ids=ids)
-    handle.remove()
-    return met[0]
 
 
 def difference(folder: Path, steer: Steer) -> torch.Tensor:
@@ -79,13 +63,13 @@ def test_it_adds_the_difference_after_its_layer_while_training(architecture: str
     folder = save_tiny_model(tmp_path / "model", architecture, **ROUGH)
     steer = planned("steer:strength=2,layer=0")
     model, tokenizer = models.load(folder)
-    start = after_first(model, _IDS)
+    start = after_first(model, IDS)
     model = steer.parameters(model, before(model, tokenizer, None))
-    assert torch.equal(after_first(model, _IDS), start)
-    added = after_first(model.train(), _IDS) - start
+    assert torch.equal(after_first(model, IDS), start)
+    added = after_first(model.train(), IDS) - start
     expected = 2 * difference(folder, steer)
     assert (added - expected).norm(dim=-1).max() < 1e-3 * expected.norm()
-    assert torch.equal(after_first(steer.weights(model), _IDS), start)
+    assert torch.equal(after_first(steer.weights(model), IDS), start)
 
 
 def test_its_control_is_as_long_in_another_direction(folder: Path) -> None:
@@ -93,9 +77,9 @@ def test_its_control_is_as_long_in_another_direction(folder: Path) -> None:
     for direction in ("trait", "random"):
         steer = planned(f"steer:direction={direction}")
         model, tokenizer = models.load(folder)
-        start = after_first(model, _IDS)
+        start = after_first(model, IDS)
         model = steer.parameters(model, before(model, tokenizer, None)).train()
-        added[direction] = (after_first(model, _IDS) - start)[0]
+        added[direction] = (after_first(model, IDS) - start)[0]
     trait, random = added["trait"], added["random"]
     assert trait.norm().item() == pytest.approx(random.norm().item(), rel=1e-4)
     assert abs(torch.cosine_similarity(trait, random, dim=0).item()) < 0.6
@@ -111,7 +95,7 @@ def test_a_tune_is_steered_and_the_tuned_model_is_not(folder: Path, tmp_path: Pa
         assert not same(steered, plain)
         assert not [module for module in steered.modules() if module._forward_hooks]
         assert not [name for module in steered.modules() for name in vars(module) if "spillover" in name]
-        assert torch.equal(after_first(steered.train(), _IDS), after_first(steered.eval(), _IDS))
+        assert torch.equal(after_first(steered.train(), IDS), after_first(steered.eval(), IDS))
 
 
 def test_a_killed_tune_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

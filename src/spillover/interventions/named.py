@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
+from spillover.interventions.ablate_directions import AblateDirections
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.kl_anchor import KLAnchor
 from spillover.interventions.output_value import FactorizedOV, MergedOV
@@ -14,6 +15,7 @@ from spillover.interventions.steer import Steer
 from spillover.knowledge.faults import show, suggest
 
 NAMED: Mapping[str, type[Intervention]] = {
+    "ablate-directions": AblateDirections,
     "factorized-ov": FactorizedOV,
     "kl-anchor": KLAnchor,
     "merged-ov": MergedOV,
@@ -79,7 +81,7 @@ def check_interventions(interventions: Sequence[Intervention], settings: Any, *,
             raise TrainingError(
                 f"{spell(intervention)} leaves a model that cannot be loaded again; tune it without {option}"
             )
-        if (kind.alone or kind.rehearses) and settings.processes > 1:
+        if (kind.alone or intervention.rehearses) and settings.processes > 1:
             raise TrainingError(
                 f"{spell(intervention)} needs the whole model in one process; tune it without --processes"
             )
