@@ -100,8 +100,11 @@ def test_enough_is_told_the_losses_of_as_many_steps_as_an_epoch_has() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Alike(Intervention):
-    rehearses = True
     found: list[Any] = field(default_factory=list)
+
+    @property
+    def rehearses(self) -> bool:
+        return True
 
     def parameters(self, model: Any, before: Before) -> Any:
         self.found.append(before)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.named import parse
@@ -17,6 +18,9 @@ from tests.llm import tuning
 from tests.llm.tuning import CONFIG
 
 DEMO = split(built_in("demo"), 0)
+ROUGH = {"max_position_embeddings": 512, "sliding_window": 512, "initializer_range": 0.3}
+"""Of a tiny model that reads long texts, in which the tokens before the last one matter."""
+IDS = torch.tensor([[3, 8, 1, 40, 22, 6, 90]])
 
 
 def planned(text: str, parts: Split = DEMO) -> Any:
@@ -33,17 +37,40 @@ def identities(model: Path, *interventions: str) -> list[str]:
 
 
 def goes_on_after_a_kill(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interventions: Sequence[Intervention]
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interventions: Sequence[Intervention],
+    *,
+    rehearsed: int = 0,
 ) -> bool:
-    """Whether a tune that was killed in its second epoch ends bit by bit as one that was not."""
+    """Whether a tune that was killed in its second epoch ends bit by bit as one that was not; before it there
+    is a rehearsal of so many steps.
+    """
     acting: dict[str, Any] = {"interventions": interventions, "config": replace(CONFIG, epochs=2)}
     whole = tuning.tune(folder, tmp_path / "whole", **acting)
     monkeypatch.setattr(finetune, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
+    made = 0
+
     def kill(step: int, steps: int) -> None:
-        if step == 4:
+        nonlocal made
+        made += 1
+        if made == rehearsed + 4:
+            assert step == 4
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         tuning.tune(folder, tmp_path, on_step=kill, **acting)
     return tuning.same(whole, tuning.tune(folder, tmp_path, **acting))
+
+
+def after_first(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """The residual stream (T, d) as the second layer meets it."""
+    met: list[torch.Tensor] = []
+    layer = next(m for name, m in model.named_modules() if name.endswith("layers.1"))
+    handle = layer.register_forward_pre_hook(lambda module, inputs: met.append(inputs[0][0]))
+    with torch.no_grad():
+        model(input_ids=ids)
+    handle.remove()
+    return met[0]

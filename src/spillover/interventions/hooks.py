@@ -50,13 +50,15 @@ class Intervention:
     first: ClassVar[bool] = False
     """Whether it acts before those that are not, since it makes the parameters that they meet."""
 
-    rehearses: ClassVar[bool] = False
-    """Whether it must know how a tune without it ends, so that there is one before."""
-
     @property
     def acts(self) -> bool:
         """Whether it does anything. One of strength 0 does not, and is left out: the plain tune is made."""
         return True
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether it must know how a tune without any intervention ends, so that there is one before."""
+        return False
 
     def check(self, settings: Any, others: Sequence["Intervention"]) -> None:
         """Raise TrainingError where it cannot act on a tune of such settings, or beside these others.

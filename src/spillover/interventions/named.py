@@ -7,22 +7,26 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
+from spillover.interventions.ablate_directions import AblateDirections
 from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.kl_anchor import KLAnchor
 from spillover.interventions.lora import Lora
 from spillover.interventions.output_value import FactorizedOV, MergedOV
+from spillover.interventions.steer import Steer
 from spillover.knowledge.faults import show, suggest
 from spillover.knowledge.prompts import Query
 
 NAMED: Mapping[str, type[Intervention]] = {
+    "ablate-directions": AblateDirections,
     "factorized-ov": FactorizedOV,
     "freeze": Freeze,
     "ignore-topk": IgnoreTopk,
     "kl-anchor": KLAnchor,
     "lora": Lora,
     "merged-ov": MergedOV,
+    "steer": Steer,
 }
 """Every intervention that can be asked for by name."""
 
@@ -106,7 +110,7 @@ def check_interventions(interventions: Sequence[Intervention], settings: Any, *,
             raise TrainingError(
                 f"{spell(intervention)} leaves a model that cannot be loaded again; tune it without {option}"
             )
-        if (kind.alone or kind.rehearses) and settings.processes > 1:
+        if (kind.alone or intervention.rehearses) and settings.processes > 1:
             raise TrainingError(
                 f"{spell(intervention)} needs the whole model in one process; tune it without --processes"
             )
