@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class Intervention:
     def rehearses(self) -> bool:
         """Whether it must know how a tune without any intervention ends, so that there is one before."""
         return False
+
+    @property
+    def prefers(self) -> Literal["nuclear", "frobenius"]:
+        """The norm that a tune with it keeps small, as far as the theory says: that of its forecast."""
+        return "nuclear"
 
     def check(self, settings: Any, others: Sequence["Intervention"]) -> None:
         """Raise TrainingError where it cannot act on a tune of such settings, or beside these others.

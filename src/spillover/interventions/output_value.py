@@ -31,6 +31,12 @@ class MergedOV(Intervention):
     """Whether all else is trained, too."""
 
     loadable: ClassVar[bool] = False
+
+    @property
+    def prefers(self) -> Literal["nuclear", "frobenius"]:
+        """The Frobenius norm (Theorem 1)."""
+        return "frobenius"
+
     first: ClassVar[bool] = True
 
     def parameters(self, model: Any, before: Before) -> Any:

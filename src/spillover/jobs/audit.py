@@ -32,6 +32,7 @@ from spillover.llm.asking import refuse_askings_apart
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sources import DEFAULT_MODEL
 from spillover.llm.weights import put_in_place
+from spillover.margin.problem import Norm
 from spillover.outcome import ASKINGS, ASKINGS_FILE, SCORES, SCORES_FILE, outcome, read_scores
 from spillover.report.page import write_report
 from spillover.runs.files import hash_json, jsonable, nulls_as_nan
@@ -127,6 +128,12 @@ class AuditPlan:
     def adjusted(self) -> FineTuneConfig:
         """The settings as the interventions make them."""
         return adjusted(self.settings, self.interventions)
+
+    @property
+    def norm(self) -> Norm:
+        """The norm that the theory says its tunes keep small."""
+        norms = {each.prefers for each in self.interventions if each.acts}
+        return "frobenius" if "frobenius" in norms else "nuclear"
 
     @cached_property
     def tuned(self) -> dict[int, Cell]:
@@ -267,7 +274,7 @@ def _forecasts(plan: AuditPlan, run: Run, progress: Progress) -> list[dict[str, 
         forecasts = run.read_json(FORECAST)
         if is_forecasts(forecasts, seeds=len(plan.splits), rules=len(plan.kb.rules)):
             return forecasts
-    forecasts = jsonable([forecast_split(parted, progress) for parted in plan.splits.values()])
+    forecasts = jsonable([forecast_split(parted, progress, plan.norm) for parted in plan.splits.values()])
     run.write_json(FORECAST, forecasts)
     return forecasts
 

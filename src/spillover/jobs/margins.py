@@ -8,6 +8,7 @@ from typing import Any
 from spillover.errors import DataError, MarginError
 from spillover.jobs.forecast import forecast
 from spillover.knowledge.split import Split
+from spillover.margin.problem import Norm
 from spillover.runs.progress import Progress
 from spillover.runs.shapes import fault
 
@@ -17,10 +18,10 @@ FORECAST = "forecast.json"
 _SECONDS = 60.0  # for a forecast that only stands beside something else
 
 
-def forecast_split(split: Split, progress: Progress) -> dict[str, Any]:
+def forecast_split(split: Split, progress: Progress, norm: Norm = "nuclear") -> dict[str, Any]:
     """The forecast of what a split trains; of a table that has none, only why."""
     try:
-        return forecast(split, time_limit=_SECONDS, progress=progress)
+        return forecast(split, norm=norm, time_limit=_SECONDS, progress=progress)
     except (DataError, MarginError) as error:
         return {"rules": [{"margin": {"mean": nan}} for _ in split.kb.rules], "notes": [str(error)]}
 

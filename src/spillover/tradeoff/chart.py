@@ -8,15 +8,68 @@ from spillover.report.charts import COLOURS, NULL, Chart
 from spillover.reproduce.figure import Row
 from spillover.reproduce.style import INK, data, titled
 from spillover.tradeoff.arms import PLAIN
-from spillover.tradeoff.choice import LEAST_FACTS
+from spillover.tradeoff.choice import LEAST_FACTS, plain_of
 
+_SAME_MARGIN = 0.01
 _KNOWN, _MISSING = "facts learned", "facts missing"
 
 
 def chart(rows: Sequence[Row]) -> Chart:
-    """A dot for each arm with both 95% intervals; hollow where facts are missing, large where it harms.
+    """The trade-off, and below it what the theory says of those arms that change its table or its norm."""
+    forecast = [row for row in rows if row["arm"] == PLAIN or _is_forecast(row, rows)]
+    panels = [_trade_off(rows), *([_beside_theory(forecast)] if len(forecast) > 1 else [])]
+    return titled(
+        alt.vconcat(*panels, spacing=40).resolve_scale(color="independent", shape="independent"),
+        "What each intervention removes of the spurious rule, and keeps of the wanted one",
+        "Lower right is better. Lines: 95% intervals; grey: chance, the same with the groups shuffled",
+    )
 
-    Named are the plain tune and the front, which a line joins.
+
+def _is_forecast(row: Row, rows: Sequence[Row]) -> bool:
+    """Whether the theory says another margin of it than of the plain tune."""
+    plain = plain_of(row, rows)["spurious_margin"]
+    return abs(row["spurious_margin"] - plain) > _SAME_MARGIN
+
+
+def _beside_theory(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
+    """Measured first places, and the forecast margin, of the spurious rule; the largest margin first."""
+    kinds = {"measured (share first)": COLOURS["spurious"], "forecast (margin)": COLOURS["causal"]}
+    measured, forecast = kinds
+    ordered = sorted(rows, key=lambda row: -row["spurious_margin"])
+    marks = [
+        {"arm": row["arm"], "kind": kind, "value": row[field]}
+        for row in ordered
+        for kind, field in ((measured, "spurious_top1"), (forecast, "spurious_margin"))
+    ]
+    y = alt.Y("arm:N", title=None, sort=[row["arm"] for row in ordered], axis=alt.Axis(labelLimit=260))
+    scale = alt.Scale(domain=[min(0.0, *(row["spurious_margin"] for row in rows)), 1.0])
+    x = alt.X("value:Q", title="spurious rule", scale=scale)
+    bars = alt.Chart(data(ordered)).encode(y=y)
+    colour = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=list(kinds), range=list(kinds.values())),
+        legend=alt.Legend(title=None, orient="bottom"),
+    )
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(kinds), range=["circle", "diamond"]), legend=None)
+    return alt.layer(
+        bars.mark_tick(color=NULL, thickness=2, size=12).encode(
+            x=alt.X("spurious_top1_null:Q", title="spurious rule")
+        ),
+        bars.mark_rule(strokeWidth=2, color=kinds[measured]).encode(
+            x="spurious_top1_low:Q", x2="spurious_top1_high:Q"
+        ),
+        alt.Chart(data(marks))
+        .mark_point(filled=True, size=60, opacity=1)
+        .encode(x=x, y=y, color=colour, shape=shape),
+    ).properties(
+        width=520, height=alt.Step(22), title="Beside the theory: interventions that change its table or norm"
+    )
+
+
+def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
+    """A dot for each arm with both 95% intervals; a cross where facts are missing, large where it harms.
+
+    Named are the plain tune and the front.
     """
     dots = [{**row, "learned": _KNOWN if row["facts"] >= LEAST_FACTS else _MISSING} for row in rows]
     labelled = [row for row in dots if row["front"] or row["arm"] == PLAIN]
@@ -32,32 +85,28 @@ def chart(rows: Sequence[Row]) -> Chart:
         scale=alt.Scale(domain=[True, False], range=[COLOURS["causal"], COLOURS["spurious"]]),
         legend=alt.Legend(title=None, labelExpr="datum.value ? 'on the front' : 'beaten by another'"),
     )
-    return titled(
-        alt.layer(
-            chance,
-            base.mark_rule(**thin).encode(x="wanted_top1_low:Q", x2="wanted_top1_high:Q", y=y),
-            base.mark_rule(**thin).encode(x=x, y="spurious_top1_low:Q", y2="spurious_top1_high:Q"),
-            base.mark_point(strokeWidth=2, opacity=0.9).encode(
-                x=x,
-                y=y,
-                color=colour,
-                shape=alt.Shape(
-                    "learned:N",
-                    scale=alt.Scale(domain=[_KNOWN, _MISSING], range=["circle", "cross"]),
-                    legend=alt.Legend(title=None),
-                ),
-                size=alt.Size(
-                    "kl:Q",
-                    title="harm: KL on neutral text (nats a token)",
-                    scale=alt.Scale(range=[40, 500]),
-                    legend=alt.Legend(format=".2f", tickCount=3),
-                ),
-                tooltip=["arm:N", "facts:Q", "wanted_top1:Q", "spurious_top1:Q", "kl:Q"],
+    return alt.layer(
+        chance,
+        base.mark_rule(**thin).encode(x="wanted_top1_low:Q", x2="wanted_top1_high:Q", y=y),
+        base.mark_rule(**thin).encode(x=x, y="spurious_top1_low:Q", y2="spurious_top1_high:Q"),
+        base.mark_point(strokeWidth=2, opacity=0.9).encode(
+            x=x,
+            y=y,
+            color=colour,
+            shape=alt.Shape(
+                "learned:N",
+                scale=alt.Scale(domain=[_KNOWN, _MISSING], range=["circle", "cross"]),
+                legend=alt.Legend(title=None),
             ),
-            alt.Chart(data(labelled))
-            .mark_text(align="right", dx=-10, dy=-8, color=INK, fontSize=11)
-            .encode(x=x, y=y, text="arm:N"),
-        ).properties(width=520, height=420),
-        "What each intervention removes of the spurious rule, and keeps of the wanted one",
-        "Lower right is better. Lines: 95% intervals; dotted: chance, the same with the groups shuffled",
-    )
+            size=alt.Size(
+                "kl:Q",
+                title="harm: KL on neutral text (nats a token)",
+                scale=alt.Scale(range=[40, 500]),
+                legend=alt.Legend(format=".2f", tickCount=3),
+            ),
+            tooltip=["arm:N", "facts:Q", "wanted_top1:Q", "spurious_top1:Q", "kl:Q"],
+        ),
+        alt.Chart(data(labelled))
+        .mark_text(align="right", dx=-10, dy=-8, color=INK, fontSize=11)
+        .encode(x=x, y=y, text="arm:N"),
+    ).properties(width=520, height=420)

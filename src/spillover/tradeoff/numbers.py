@@ -17,6 +17,7 @@ from spillover.runs.stats import Interval, mean_interval
 
 _NAN = float("nan")
 _FIELDS = {"": "after", "_low": "low", "_high": "high", "_null": "null", "_p": "p_value"}
+_MARGIN = "forecast_margin"
 
 REWORDED = ("paraphrase", "reworded")
 """Kinds of query that ask a held-out subject in other words than those that were trained: in the knowledge
@@ -27,7 +28,8 @@ def row_of(audited: Audited) -> Row:
     """The row of an arm, of all seeds.
 
     `wanted_` are of the causal rule and `spurious_` of the spurious one; of several of a kind, of the one
-    that is worst: the least share that comes first, or the largest in excess of chance. Intervals are over
+    that is worst: the least share that comes first, or the largest in excess of chance. `_margin` is the
+    forecast of the table as the arm trains it. Intervals are over
     the held-out subjects (`top1`, `rank`), the facts (`facts`, `known`), or the texts (`kl`, `perplexity`).
     """
     return {
@@ -54,9 +56,9 @@ def _facts(audited: Audited) -> dict[str, Any]:
 def _wanted(audited: Audited) -> dict[str, Any]:
     rules = [rule for rule in audited.rules if rule["kind"] == "causal"]
     if not rules:
-        return {"wanted": "", **_measures("wanted", None)}
+        return {"wanted": "", **_measures("wanted", None), "wanted_margin": _NAN}
     worst = min(rules, key=lambda rule: _known(rule["top1"]["after"], -1.0))
-    return {"wanted": _name(worst), **_measures("wanted", worst)}
+    return {"wanted": _name(worst), **_measures("wanted", worst), "wanted_margin": worst[_MARGIN]}
 
 
 def _spurious(audited: Audited) -> dict[str, Any]:
@@ -66,6 +68,7 @@ def _spurious(audited: Audited) -> dict[str, Any]:
             "spurious": "",
             **_measures("spurious", None),
             "spurious_p_seeds": _NAN,
+            "spurious_margin": _NAN,
             **_changed(audited, None),
         }
     number = max(numbers, key=lambda n: _known(excess(audited.rules[n]), 2.0))
@@ -75,6 +78,7 @@ def _spurious(audited: Audited) -> dict[str, Any]:
         "spurious": _name(rule),
         **_measures("spurious", rule),
         "spurious_p_seeds": min(alone),
+        "spurious_margin": rule[_MARGIN],
         **_changed(audited, number),
     }
 
