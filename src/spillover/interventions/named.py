@@ -11,6 +11,7 @@ from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.lora import Lora
+from spillover.interventions.norm_penalty import NormPenalty
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.knowledge.faults import show, suggest
 
@@ -20,6 +21,7 @@ NAMED: Mapping[str, type[Intervention]] = {
     "ignore-topk": IgnoreTopk,
     "lora": Lora,
     "merged-ov": MergedOV,
+    "norm-penalty": NormPenalty,
 }
 """Every intervention that can be asked for by name."""
 
