@@ -124,7 +124,7 @@ def test_a_tune_changes_less(norm: Any, strengths: tuple[float, float], folder: 
 
 def test_without_strength_it_is_the_plain_tune(folder: Path) -> None:
     assert planned_tune(folder, "norm-penalty:strength=0").identity == planned_tune(folder).identity
-    assert planned_tune(folder, "norm-penalty:strength=1").identity != planned_tune(folder).identity
+    assert planned_tune(folder, "norm-penalty").identity != planned_tune(folder).identity
 
 
 @pytest.mark.parametrize("norm", ["nuclear", "frobenius"])
