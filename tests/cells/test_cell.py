@@ -10,6 +10,7 @@ import pytest
 from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import locate
 from spillover.errors import RunError
+from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.lora import Lora
 from spillover.knowledge.prompts import Example, Question
 from spillover.llm.settings import FULL_RATE, FineTuneConfig
@@ -49,6 +50,12 @@ def test_everything_that_changes_the_numbers_changes_the_identity(tuned: Cell) -
         replace(tuned, taught=(), settings=None, tuned=tuned.weights),
     ]
     assert len({cell.identity for cell in (tuned, *others)}) == 1 + len(others)
+
+
+def test_a_knob_is_the_same_however_its_number_is_written(tuned: Cell) -> None:
+    """And stays so where the cell travels as JSON."""
+    one, other = (replace(tuned, interventions=(IgnoreTopk(percent=p),)) for p in (50, 50.0))
+    assert one.identity == other.identity == Cell.of(one.document()).identity
 
 
 def test_a_cell_that_is_asked_along_its_tune_is_another_and_all_others_are_what_they_were(

@@ -11,6 +11,8 @@ from spillover.cells.apart import Processes
 from spillover.cells.folder import store_beside
 from spillover.cli import audits
 from spillover.errors import DataError, RunError, SpilloverError, TrainingError
+from spillover.interventions.freeze import Freeze
+from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.jobs.audit import audit
 from spillover.jobs.grid import read_grid
 from spillover.jobs.sweep import sweep, workers
@@ -114,6 +116,23 @@ def test_files_are_meant_from_where_the_spec_is(tmp_path: Path) -> None:
         (f"lora: 1{'0' * 5000}", "not readable as YAML"),
         (f"shuffle: 0x{'f' * 5000}", r"shuffle: .*, got 0xf{38}\.\.\."),
         (f"lora: -0x{'f' * 5000}", "spec.yaml: settings: .*4300 digits"),
+        ("interventions: nothing", "spec.yaml: interventions: there is no intervention 'nothing'; it can be"),
+        ("interventions: [[freeze]]", "spec.yaml: interventions: freeze: give layers="),
+        (
+            "interventions: [freeze: layers=0]",
+            "spec.yaml: interventions: .* null; got {'freeze': 'layers=0'}",
+        ),
+        ("interventions: [[[freeze]]]", "spec.yaml: interventions: .* null; got "),
+        ("interventions: [8]", "spec.yaml: interventions: each value is NAME:knob=value, .*; got 8"),
+        ("interventions: []", "interventions is an empty list"),
+        (
+            "interventions: [null, [factorized-ov, factorized-ov]]",
+            "spec.yaml: interventions: factorized-ov is there twice",
+        ),
+        (
+            "lora: [4]\ninterventions: [lora:rank=2]",
+            "spec.yaml: interventions: lora: the settings have adapters of rank 4",
+        ),
         ("shuffle: !!bool maybe", "not readable as YAML .*maybe"),
         ("epochs: !!int ''", "not readable as YAML"),
         ("name: !!timestamp soon", "not readable as YAML"),
@@ -129,6 +148,41 @@ def test_a_bad_spec_is_one_clear_line(tmp_path: Path, text: str, message: str) -
     assert isinstance(caught.value, DataError | TrainingError)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_interventions_vary_one_by_one_and_several_at_once(
+    tiny: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        f"kb: people.yaml\nmodel: {tiny}\nepochs: 1\nbatch_size: 24\n"
+        "interventions: [null, 'freeze:layers=0', ['freeze:layers=0', 'ignore-topk:percent=50'], "
+        "'ignore-topk:percent=0']\n"
+    )
+    (here / "acting.yaml").write_text(text, encoding="utf-8")
+    freeze, drop = Freeze(layers="0"), IgnoreTopk(percent=50)
+    acting = [point.interventions for point in read_grid(here / "acting.yaml").points]
+    assert acting == [(), (freeze,), (freeze, drop), (IgnoreTopk(percent=0),)]
+    assert run_cli("sweep", "acting.yaml", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["cells"] == {"done": 4, "failed": 0}, "untuned, plain (twice), frozen, both"
+    names = [entry.get("interventions") for entry in document["audits"]]
+    assert names[:2] == [None, ["freeze:layers=0,modules=all"]]
+    alone = audit(
+        "people.yaml",
+        model=tiny,
+        settings=FineTuneConfig(epochs=1, batch_size=24),
+        interventions=[freeze, drop],
+        out="runs/alone",
+    )
+    assert document["audits"][2]["facts"] == alone["facts"]
+    labels = [label_parts(entry)[-1] for entry in document["audits"]]
+    assert labels == [
+        "interventions: none",
+        "interventions: freeze:layers=0",
+        "interventions: freeze:layers=0 + ignore-topk:percent=50",
+        "interventions: ignore-topk:percent=0",
+    ]
+    assert len(cells(Path("runs/cells"))) == 4, "the audit found every cell done"
 
 
 def test_a_changed_grid_is_refused_and_the_change_is_named(spec: Path) -> None:

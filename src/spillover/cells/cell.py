@@ -1,7 +1,7 @@
 """A cell: what is taught, to which weights, how, and what the model is asked then; its identity, its text."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -132,9 +132,11 @@ class Cell:
 
 
 def _document(intervention: Intervention) -> dict[str, Any]:
-    """An intervention by where its class is and its fields, which are its identity."""
+    """By where its class is and its fields, which are its identity (8 is 8.0 where that is meant)."""
     kind = type(intervention)
-    return {"kind": f"{kind.__module__}:{kind.__qualname__}", **asdict(intervention)}
+    values = asdict(intervention)
+    values |= {field.name: float(values[field.name]) for field in fields(intervention) if field.type is float}
+    return {"kind": f"{kind.__module__}:{kind.__qualname__}", **values}
 
 
 def _intervention(document: Mapping[str, Any]) -> Intervention:

@@ -26,7 +26,7 @@ class IgnoreTopk(Intervention):
     only at the end.
     """
 
-    percent: float = 8
+    percent: float = 8.0
     """Of each tensor's entries, 0 to 100. 100 leaves the untuned model."""
     by: Literal["size", "value"] = "size"
     """The largest |change|, or the largest signed change: the increases."""

@@ -13,6 +13,7 @@ from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.kl_anchor import KLAnchor
 from spillover.interventions.lora import Lora
+from spillover.interventions.norm_penalty import NormPenalty
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.interventions.steer import Steer
 from spillover.knowledge.faults import show, suggest
@@ -27,6 +28,7 @@ NAMED: Mapping[str, type[Intervention]] = {
     "lora": Lora,
     "merged-ov": MergedOV,
     "steer": Steer,
+    "norm-penalty": NormPenalty,
 }
 """Every intervention that can be asked for by name."""
 

@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from spillover.errors import DataError
+from spillover.errors import DataError, TrainingError
+from spillover.interventions.hooks import Intervention
+from spillover.interventions.named import check_interventions, parse
 from spillover.knowledge.faults import read_text, show, suggest
 from spillover.knowledge.yaml_text import read_yaml
 from spillover.llm.settings import FineTuneConfig
@@ -21,7 +23,7 @@ from spillover.point import Point
 SETTINGS = tuple(field.name for field in fields(FineTuneConfig) if field.name != "seed")
 """Names of the settings of a tune that a spec may vary."""
 
-_KEYS = ("name", "kb", "model", "seeds", "shuffle", *SETTINGS)
+_KEYS = ("name", "kb", "model", "seeds", "shuffle", "interventions", *SETTINGS)
 _MOST = 1000  # audits of one sweep; more is a slip in the grid
 
 
@@ -78,15 +80,33 @@ def read_grid(spec: Path) -> Grid:
 def _point(spec: Path, values: Mapping[str, Any], seeds: tuple[int, ...], varied: Sequence[str]) -> Point:
     """One combination; a knowledge base or model that is a file is meant from where the spec is."""
     kb, model = (_beside(spec, _checked(spec, key, values[key], str)) for key in ("kb", "model"))
-    settings = {name: values[name] for name in SETTINGS if name in values}
+    given = {name: values[name] for name in SETTINGS if name in values}
+    settings = _checked(spec, "settings", given, FineTuneConfig)
     return Point(
         kb=kb,
         model=model,
         seeds=seeds,
-        settings=_checked(spec, "settings", settings, FineTuneConfig),
+        settings=settings,
         shuffle=_checked(spec, "shuffle", values["shuffle"], bool),
+        interventions=_interventions(spec, values.get("interventions"), settings),
         varied={key: values[key] for key in varied},
     )
+
+
+def _interventions(spec: Path, value: Any, settings: FineTuneConfig) -> tuple[Intervention, ...]:
+    """Those of one audit: None, one, or a list of several."""
+    several = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str) for each in several):
+        raise DataError(
+            f"{spec}: interventions: each value is NAME:knob=value, a list of several for one audit, or "
+            f"null; got {show(value)}"
+        )
+    try:
+        found = tuple(map(parse, several))
+        check_interventions(found, settings, keep_model=False)
+    except TrainingError as error:
+        raise DataError(f"{spec}: interventions: {error}") from None
+    return found
 
 
 def _beside(spec: Path, name: str) -> str:

@@ -9,6 +9,7 @@ from spillover.cells.apart import Processes
 from spillover.cells.folder import CellFolder, store_beside
 from spillover.cells.plan import Executor, carry_out, one_after_another
 from spillover.errors import RunError, SpilloverError
+from spillover.interventions.named import spell
 from spillover.jobs.audit import AuditPlan, carry_out_audit, plan_audit
 from spillover.jobs.grid import SETTINGS, read_grid
 from spillover.knowledge.schema import KnowledgeBase
@@ -29,10 +30,11 @@ def sweep(
 ) -> dict[str, Any]:
     """Run every audit of a grid, each cell that they share once, and report on all of them.
 
-    `spec` is a YAML file; each of its keys is an argument of `audit` (`kb`, `model`, `seeds`, `shuffle`, and
-    the settings of `FineTuneConfig`), and where a list is given, every value is combined with every other.
-    Seeds are pooled, as in an audit. `executor` says who computes the cells: by default this process, else
-    `cells.apart.Processes` or `cells.on_ray.OnRay`.
+    `spec` is a YAML file; each of its keys is an argument of `audit` (`kb`, `model`, `seeds`, `shuffle`,
+    `interventions` and the settings of `FineTuneConfig`), and where a list is given, every value is combined
+    with every other; a list among the interventions is one value. Seeds are pooled, as in an audit.
+    `executor` says who computes the cells: by default this process, else `cells.apart.Processes` or
+    `cells.on_ray.OnRay`.
 
     Returns the document of `spillover sweep --json`. Its folder is `out`, by default `runs/<name>`; a sweep
     that was stopped goes on there, and a finished one is read. A cell that fails stops no other: its audits
@@ -172,7 +174,13 @@ def _audits(
 
 def _described(point: Point) -> dict[str, Any]:
     settings = {name: getattr(point.settings, name) for name in SETTINGS}
-    return {"model": point.model, "shuffle": point.shuffle, **settings}
+    acting = [spell(intervention) for intervention in point.interventions]
+    return {
+        "model": point.model,
+        "shuffle": point.shuffle,
+        **settings,
+        **({"interventions": acting} if acting else {}),
+    }
 
 
 def workers(count: int) -> Executor:

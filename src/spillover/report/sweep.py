@@ -57,4 +57,6 @@ def label_parts(audit: Mapping[str, Any]) -> list[str]:
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return " + ".join(map(_word, value)) or "none"
     return "none" if value is None else str(value)
