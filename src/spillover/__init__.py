@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spillover.jobs.forecast import forecast
     from spillover.jobs.score import score
     from spillover.jobs.sweep import sweep
+    from spillover.jobs.tradeoff import tradeoff
     from spillover.knowledge.load import load as load_knowledge
     from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
     from spillover.llm.settings import FineTuneConfig
@@ -35,6 +36,7 @@ __all__ = [
     "read_run",
     "score",
     "sweep",
+    "tradeoff",
     "write_report",
 ]
 
@@ -52,6 +54,7 @@ _HOMES = {
     "read_run": ("spillover.runs.record", "read_run"),
     "score": ("spillover.jobs.score", "score"),
     "sweep": ("spillover.jobs.sweep", "sweep"),
+    "tradeoff": ("spillover.jobs.tradeoff", "tradeoff"),
     "write_report": ("spillover.report.page", "write_report"),
 }
 

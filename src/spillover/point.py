@@ -25,5 +25,7 @@ class Point:
     interventions: tuple[Intervention, ...] = ()
     ask_every: int = 0
     """Steps between askings during each tune; 0: it is only asked after it."""
+    trade_off: bool = False
+    """Whether it is asked what a trade-off needs beside, too."""
     varied: Mapping[str, Any] = field(default_factory=dict)
     """What tells it from the other points, by name."""

@@ -48,13 +48,15 @@ class Undo(Intervention):
 
     start: list[torch.Tensor] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
 
     def parameters(self, model: Any, before: Before) -> Any:
         self.start.extend(parameter.detach().clone() for parameter in model.parameters())
         return model
 
-    def stepped(self, model: Any, rate: float) -> None:
+    def stepped(self, model: Any, rate: float, step: int) -> None:
         self.rates.append(rate)
+        self.steps.append(step)
         with torch.no_grad():
             for parameter, start in zip(model.parameters(), self.start, strict=True):
                 parameter.copy_(start)
@@ -65,6 +67,7 @@ def test_what_a_step_made_can_be_changed(folder: Path, tmp_path: Path) -> None:
     tuned, log = tune(folder, tmp_path, undo)
     assert same(tuned, models.load(folder)[0])
     assert len(undo.rates) == len(log)
+    assert undo.steps == [row["step"] for row in log] == list(range(1, len(log) + 1))
     assert undo.rates == pytest.approx([row["learning_rate"] for row in log])
 
 

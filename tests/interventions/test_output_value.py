@@ -129,7 +129,7 @@ def test_names() -> None:
         assert spell(parse(text)) == text
     assert parse("merged-ov") == MergedOV()
     for text, fault in {
-        "merged": "there is no intervention 'merged'; it can be .*factorized-ov, .*merged-ov",
+        "merged": "there is no intervention 'merged'; it can be .*factorized-ov.*, merged-ov",
         "merged-ov:rest": "has no knob 'rest'; it has rest=",
         "merged-ov:depth=2": "has no knob 'depth=2'; it has rest=",
         "merged-ov:rest=some": "rest: Input should be 'frozen' or 'trained', got 'some'",

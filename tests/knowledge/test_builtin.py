@@ -42,6 +42,15 @@ def test_every_data_set_is_balanced(name):
             assert not any(a in b for a in candidates for b in candidates if a != b)
 
 
+def test_every_implication_has_two_paraphrases_that_no_relation_is_asked_by():
+    bases = [built_in(name) for name in BUILTIN]
+    prompts = {relation.prompt for kb in bases for relation in kb.relations.values()}
+    for kb in bases:
+        for rule in kb.rules:
+            assert len(kb.relations[rule.implication].paraphrases) == 2
+            assert not prompts & set(kb.relations[rule.implication].paraphrases)
+
+
 def test_demo_has_a_causal_and_a_spurious_rule_about_different_people():
     kb = built_in("demo")
     assert [rule.kind for rule in kb.rules] == ["causal", "spurious"]

@@ -15,10 +15,21 @@ def test_a_described_table(tmp_path):
     assert kb.triples == (Triple(subject="Mara  Berg", relation="lives_in", answer="France"),)
     assert kb.relations["lives_in"].prompt == "{subject} lives in"
     assert kb.relations["codes_in"].candidates == ("Perl", "No", "7")
+    assert kb.relations["codes_in"].paraphrases == ()
     assert kb.rules == (
         Rule(fact="lives_in", implication="codes_in", kind="causal", pairs={"France": "Python"}, bridges=2),
     )
     assert kb.candidates("codes_in") == ("7", "No", "Perl", "Python")
+
+
+def test_paraphrases_are_read_without_spaces_at_their_ends(tmp_path):
+    wordings = 'paraphrases: ["{subject} writes programs in ", "{subject} writes"], candidates: ['
+    kb = load(write(tmp_path, SHEET.replace("candidates: [", wordings)))
+    assert kb.relations["codes_in"].paraphrases == (
+        "{subject} writes programs in",
+        "{subject} writes",
+    )
+    assert kb.relations["lives_in"].paraphrases == ()
 
 
 def test_a_rule_is_spurious_and_draws_nothing_unless_said(tmp_path):

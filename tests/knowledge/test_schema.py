@@ -56,6 +56,33 @@ RELATION_FAULTS = {
         {"candidates": "Perl"},
         "relation 'lives_in': candidates are 'Perl', they must be a tuple of texts",
     ),
+    "paraphrase no text": (
+        {"paraphrases": (7,)},
+        "relation 'lives_in': paraphrase is 7, it must be text; write it in quotes",
+    ),
+    "paraphrase ends in a space": (
+        {"paraphrases": ("{subject} is at home in ",)},
+        "relation 'lives_in': paraphrase '{subject} is at home in ' has white space at its ends; remove it",
+    ),
+    "paraphrase without a subject": (
+        {"paraphrases": ("She is at home in",)},
+        "relation 'lives_in': paraphrase 'She is at home in' has no {subject}; "
+        "write {subject} where the name goes",
+    ),
+    "paraphrase as the prompt": (
+        {"paraphrases": ("{subject} lives in",)},
+        "relation 'lives_in': paraphrase '{subject} lives in' is the prompt or an earlier paraphrase; "
+        "word it otherwise",
+    ),
+    "paraphrase twice": (
+        {"paraphrases": ("Home of {subject} is", "Home of {subject} is")},
+        "relation 'lives_in': paraphrase 'Home of {subject} is' is the prompt or an earlier paraphrase; "
+        "word it otherwise",
+    ),
+    "paraphrases one text": (
+        {"paraphrases": "Home of {subject} is"},
+        "relation 'lives_in': paraphrases are 'Home of {subject} is', they must be a tuple of texts",
+    ),
     "space": (
         {"space": "two"},
         "relation 'lives_in': space is 'two', allowed are one, none",

@@ -13,7 +13,7 @@ SHEET_FAULTS = {
     ),
     "unknown key of a relation": (
         ("candidates:", "candidate:"),
-        "people.yaml:4: unknown key 'candidate'; allowed are prompt, candidates, space; "
+        "people.yaml:4: unknown key 'candidate'; allowed are prompt, paraphrases, candidates, space; "
         "did you mean 'candidates'?",
     ),
     "unknown key of a rule": (
@@ -93,6 +93,24 @@ SHEET_FAULTS = {
     "empty candidate": (
         ("[Perl, No, 7]", "[Perl, '']"),
         "people.yaml:4: candidate is empty; fill it in or remove the entry",
+    ),
+    "paraphrase without a subject": (
+        ("candidates: [", "paraphrases: ['{subject} writes', She codes], candidates: ["),
+        "people.yaml:4: paraphrase 'She codes' has no {subject}; write {subject} where the name goes",
+    ),
+    "paraphrase of other braces": (
+        ("candidates: [", "paraphrases: ['{subject} of {place}'], candidates: ["),
+        "people.yaml:4: paraphrase '{subject} of {place}' has other braces than {subject}, which alone is "
+        "filled in; remove them",
+    ),
+    "paraphrase as the prompt": (
+        ("candidates: [", "paraphrases: ['{subject} codes in '], candidates: ["),
+        "people.yaml:4: paraphrase '{subject} codes in' is the prompt or an earlier paraphrase; "
+        "word it otherwise",
+    ),
+    "paraphrases no list": (
+        ("candidates: [", "paraphrases: '{subject} writes', candidates: ["),
+        "people.yaml:4: relations.codes_in.paraphrases must be a list, got '{subject} writes'",
     ),
     "empty pair": (
         ("France: Python", "France: ''"),

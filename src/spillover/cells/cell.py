@@ -46,6 +46,8 @@ class Cell:
     """Those that act during the tune; what changes the examples is in `taught`."""
     ask_every: int = 0
     """Steps between askings during the tune, whose answers are in its log; 0: it is only asked after it."""
+    texts: tuple[str, ...] = ()
+    """On which it is measured how far the tune took the model; the log's last row has it (`llm.drift`)."""
     questions: tuple[Question, ...]
     """Each once, sorted, so that who asks the same in another order has the same cell."""
 
@@ -69,6 +71,7 @@ class Cell:
             "settings": self.settings and asdict(self.settings) | {"learning_rate": self.settings.rate},
             "interventions": [_document(intervention) for intervention in self.interventions],
             **self._askings,
+            **({"texts": list(self.texts)} if self.texts else {}),
             "questions": [[question.prompt, *question.completions] for question in self.questions],
             "folders": {
                 role: {"name": weights.name, "folder": str(weights.folder)}
@@ -94,6 +97,7 @@ class Cell:
             settings=FineTuneConfig(**document["settings"]) if document["settings"] else None,
             interventions=tuple(_intervention(entry) for entry in document["interventions"]),
             ask_every=document.get("ask_every", 0),
+            texts=tuple(document.get("texts", ())),
             questions=tuple(
                 Question(prompt=prompt, completions=tuple(completions))
                 for prompt, *completions in document["questions"]
@@ -117,6 +121,7 @@ class Cell:
                 "taught": len(self.taught),
                 "questions": len(self.questions),
                 **self._askings,
+                **({"texts": len(self.texts)} if self.texts else {}),
             }
         )
 

@@ -2,14 +2,17 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from spillover.cells.cell import Cell
 from spillover.llm import models
 from spillover.llm.border import within_memory
+from spillover.llm.drift import Untuned
 from spillover.llm.finetune import finetune
 from spillover.llm.memory import check_memory
 from spillover.llm.processes import is_main, joined, launch
@@ -63,6 +66,14 @@ def _tune_here(
     with within_memory(f"the tune of {cell.weights.name}"):
         # what several processes share reaches the GPUs in shares only
         model, tokenizer = models.load(cell.weights.folder, on_gpu=settings.processes == 1)
+        untuned = Untuned(model, tokenizer, cell.texts) if cell.texts else None
+        history, began = list[dict[str, Any]](), time.monotonic()
+
+        def keep(log: list[dict[str, Any]]) -> None:
+            nonlocal history
+            history = log
+            on_log(log)
+
         tuned = finetune(
             model,
             tokenizer,
@@ -73,9 +84,12 @@ def _tune_here(
             ask_every=cell.ask_every,
             recompute=recompute,
             checkpoints=scratch,
-            on_log=on_log,
+            on_log=keep,
             on_step=on_step,
         )
+        if untuned is not None:
+            drift = list(map(asdict, untuned.drift(tuned)))
+            on_log([*history, {"drift": drift, "seconds": time.monotonic() - began}])
     return tuned, tokenizer
 
 

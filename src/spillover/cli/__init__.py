@@ -9,7 +9,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from spillover import __version__
-from spillover.cli import audits, foresight, lab
+from spillover.cli import audits, control, foresight, lab
 from spillover.cli.output import tell
 from spillover.cli.streams import ReaderLeft, open_streams
 from spillover.errors import SpilloverError
@@ -27,6 +27,7 @@ for _verb in (
     foresight.forecast,
     audits.score,
     audits.sweep,
+    control.tradeoff,
     audits.spectrum,
     audits.report,
     audits.runs,

@@ -37,7 +37,8 @@ class Intervention:
 
     Its class's name and its fields are its identity: knobs, which people set, and what `planned` adds. What
     it needs for the length of a tune belongs to the model that it is given, not to itself. Hooks of several
-    interventions act in the order of the interventions, each on what the one before returned.
+    interventions act in the order of the interventions (`first` ones first), each on what the one before
+    returned.
     """
 
     loadable: ClassVar[bool] = True
@@ -45,6 +46,9 @@ class Intervention:
 
     alone: ClassVar[bool] = False
     """Whether it acts only on a model that one process holds whole."""
+
+    first: ClassVar[bool] = False
+    """Whether it acts before those that are not, since it makes the parameters that they meet."""
 
     @property
     def acts(self) -> bool:
@@ -65,7 +69,10 @@ class Intervention:
     # When planning, without torch.
 
     def settings(self, settings: Any) -> Any:
-        """The `llm.settings.FineTuneConfig` to tune with, from the one that was asked for."""
+        """The `llm.settings.FineTuneConfig` to tune with, from the one that was asked for.
+
+        One that does not act is asked, too. Raises TrainingError for settings that rule it out.
+        """
         return settings
 
     def examples(self, split: Split, seed: int) -> Split:
@@ -75,6 +82,11 @@ class Intervention:
     def planned(self, split: Split, seed: int) -> Self:
         """Itself with what it must know of what is taught (`from_split`), after all `examples`."""
         return self
+
+    def prompt(self, prompt: str, relation: str, group: str | None) -> str:
+        """How it words a question of the relation in training, from how it is worded; of a subject whose fact
+        is `group`. A trade-off asks the held-out subjects so, too."""
+        return prompt
 
     # Before the tune.
 
@@ -114,8 +126,11 @@ class Intervention:
         On several processes they are DTensors, each process holding its rows of them.
         """
 
-    def stepped(self, model: Any, rate: float) -> None:
-        """Change the parameters in place after the optimizer's step, made with this learning rate."""
+    def stepped(self, model: Any, rate: float, step: int) -> None:
+        """Change the parameters in place after the optimizer's step, made with this learning rate.
+
+        Steps count from 1. What depends on these three alone is the same where a killed tune goes on.
+        """
 
     def enough(self, losses: Mapping[str, float]) -> bool:
         """Whether to stop now. `losses`: each relation's mean loss of an answer, in nats, over the latest

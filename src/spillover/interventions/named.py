@@ -1,23 +1,30 @@
 """Interventions by name: `merged-ov:rest=trained`, as the command line and the records spell them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
 from spillover.interventions.ablate_directions import AblateDirections
+from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
+from spillover.interventions.ignore_topk import IgnoreTopk
 from spillover.interventions.kl_anchor import KLAnchor
+from spillover.interventions.lora import Lora
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.interventions.steer import Steer
 from spillover.knowledge.faults import show, suggest
+from spillover.knowledge.prompts import Query
 
 NAMED: Mapping[str, type[Intervention]] = {
     "ablate-directions": AblateDirections,
     "factorized-ov": FactorizedOV,
+    "freeze": Freeze,
+    "ignore-topk": IgnoreTopk,
     "kl-anchor": KLAnchor,
+    "lora": Lora,
     "merged-ov": MergedOV,
     "steer": Steer,
 }
@@ -52,19 +59,41 @@ def parse(text: str) -> Intervention:
         ) from None
 
 
-def spell(intervention: Intervention) -> str:
-    """What `parse` reads as this intervention; of one without a name, its class and knobs."""
+def spell(intervention: Intervention, *, brief: bool = False) -> str:
+    """What `parse` reads as this intervention; of one without a name, its class and knobs.
+
+    In brief it leaves out the knobs that are as by default.
+    """
     kind = type(intervention)
     name = {kind: name for name, kind in NAMED.items()}.get(kind, f"{kind.__module__}.{kind.__qualname__}")
-    knobs = ",".join(f"{knob}={getattr(intervention, knob)}" for knob in _knobs(kind))
+    usual = {field.name: field.default for field in fields(kind)} if brief else {}
+    values = {knob: getattr(intervention, knob) for knob in _knobs(kind)}
+    knobs = ",".join(f"{knob}={value}" for knob, value in values.items() if usual.get(knob, ...) != value)
     return f"{name}:{knobs}" if knobs else name
 
 
 def adjusted(settings: Any, interventions: Sequence[Intervention]) -> Any:
-    """The `llm.settings.FineTuneConfig` that the interventions make of the one that was asked for."""
+    """The `llm.settings.FineTuneConfig` that the interventions make of the one that was asked for.
+
+    Raises TrainingError where they cannot.
+    """
     for intervention in interventions:
         settings = intervention.settings(settings)
     return settings
+
+
+def reworded(queries: Sequence[Query], interventions: Sequence[Intervention]) -> list[Query]:
+    """The held-out queries as the interventions would have worded them in training, where that is another
+    wording; their kind is `reworded`."""
+    found = []
+    for query in queries:
+        if query.kind == "held_out":
+            prompt = query.prompt
+            for intervention in interventions:
+                prompt = intervention.prompt(prompt, query.relation, query.group)
+            if prompt != query.prompt:
+                found.append(replace(query, prompt=prompt, kind="reworded"))
+    return found
 
 
 def check_interventions(interventions: Sequence[Intervention], settings: Any, *, keep_model: bool) -> None:

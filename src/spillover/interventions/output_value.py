@@ -31,6 +31,7 @@ class MergedOV(Intervention):
     """Whether all else is trained, too."""
 
     loadable: ClassVar[bool] = False
+    first: ClassVar[bool] = True
 
     def parameters(self, model: Any, before: Before) -> Any:
         """The model with merged products. Raises TrainingError where an architecture has none to be found."""
@@ -46,6 +47,8 @@ class MergedOV(Intervention):
 @dataclass(frozen=True, kw_only=True)
 class FactorizedOV(Intervention):
     """Trains W_O and W_V of every layer and nothing else: the twin of `MergedOV`."""
+
+    first: ClassVar[bool] = True
 
     def parameters(self, model: Any, before: Before) -> Any:
         """The model with all else frozen. Raises TrainingError as `MergedOV` does."""

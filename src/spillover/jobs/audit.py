@@ -18,13 +18,14 @@ from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cells.plan import carry_out
 from spillover.errors import DataError, RunError
 from spillover.interventions.hooks import Intervention
-from spillover.interventions.named import adjusted, check_interventions, parse, spell
+from spillover.interventions.named import adjusted, check_interventions, parse, reworded, spell
 from spillover.interventions.shuffle import Shuffle
 from spillover.jobs.inputs import read_with_rules
 from spillover.jobs.margins import FORECAST, add_margins, forecast_split, is_forecasts
 from spillover.jobs.phases import phase_table, step_table
+from spillover.knowledge.common import neutral_texts
 from spillover.knowledge.leak import check_no_leak
-from spillover.knowledge.prompts import Query, examples, queries
+from spillover.knowledge.prompts import Query, examples, queries, trade_off_queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import Split, split
 from spillover.llm.asking import refuse_askings_apart
@@ -93,13 +94,28 @@ class AuditPlan:
     """As they were asked for."""
     keep_model: bool
     ask_every: int
+    trade_off: bool
     splits: Mapping[int, Split]
     """By seed, as the interventions leave them."""
 
     @cached_property
     def queries(self) -> dict[int, list[Query]]:
         """What each seed's tuned model is asked, and the untuned one before it."""
-        return {seed: queries(parts) for seed, parts in self.splits.items()}
+        asked = {seed: queries(parts) for seed, parts in self.splits.items()}
+        if not self.trade_off:
+            return asked
+        return {
+            seed: [*mine, *reworded(mine, self.acting[seed]), *trade_off_queries(self.splits[seed])]
+            for seed, mine in asked.items()
+        }
+
+    @cached_property
+    def acting(self) -> dict[int, tuple[Intervention, ...]]:
+        """Each seed's interventions that do anything, with what they know of the split."""
+        return {
+            seed: tuple(each.planned(parts, seed) for each in self.interventions if each.acts)
+            for seed, parts in self.splits.items()
+        }
 
     @cached_property
     def untuned(self) -> Cell:
@@ -107,18 +123,22 @@ class AuditPlan:
         asked = [query.question for one_seed in self.queries.values() for query in one_seed]
         return Cell(weights=self.weights, questions=tuple(asked))
 
+    @property
+    def adjusted(self) -> FineTuneConfig:
+        """The settings as the interventions make them."""
+        return adjusted(self.settings, self.interventions)
+
     @cached_property
     def tuned(self) -> dict[int, Cell]:
         """Each seed's tune."""
-        acting = [intervention for intervention in self.interventions if intervention.acts]
-        settings = adjusted(self.settings, acting)
         return {
             seed: Cell(
                 weights=self.weights,
                 taught=tuple(examples(parts)),
-                settings=replace(settings, seed=seed),
-                interventions=tuple(intervention.planned(parts, seed) for intervention in acting),
+                settings=replace(self.adjusted, seed=seed),
+                interventions=self.acting[seed],
                 ask_every=self.ask_every,
+                texts=neutral_texts() if self.trade_off else (),
                 questions=tuple(query.question for query in self.queries[seed]),
             )
             for seed, parts in self.splits.items()
@@ -142,11 +162,13 @@ def plan_audit(
     interventions: Sequence[Intervention | str] = (),
     keep_model: bool = False,
     ask_every: int = 0,
+    trade_off: bool = False,
     progress: Progress = silent,
 ) -> AuditPlan:
     """What `audit` will do with these arguments, nothing of it done yet, but that the weights are here.
 
     With `ask_every` each tune is asked every so many steps, too, and the run gets `outcome.ASKINGS_FILE`.
+    For a `trade_off` it is asked in other words, too, and what the untuned model knew, and how far it went.
 
     Raises DataError or ModelError, and TrainingError for what an intervention rules out.
     """
@@ -169,6 +191,7 @@ def plan_audit(
         interventions=named,
         keep_model=keep_model,
         ask_every=ask_every,
+        trade_off=trade_off,
         splits=splits,
     )
 
@@ -184,10 +207,12 @@ def carry_out_audit(
         arguments["interventions"] = [spell(intervention) for intervention in plan.interventions]
     if plan.ask_every:
         arguments["ask_every"] = plan.ask_every
+    if plan.trade_off:
+        arguments["trade_off"] = True
     with Run.start(
         folder,
         command="audit",
-        arguments={"kb": plan.kb.name} | arguments | {"learning_rate": plan.settings.rate},
+        arguments={"kb": plan.kb.name} | arguments | {"learning_rate": plan.adjusted.rate},
         passed={**passed, "seeds": seeds} | _changed(arguments),
         seeds=seeds,
         hashes={"data": _data_hash(plan.kb), "model": plan.weights.identity},
@@ -312,6 +337,9 @@ def _changed(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data_hash(kb: KnowledgeBase) -> str:
-    """Over everything but where things were written, so that a moved file stays the same data."""
+    """Over what an audit trains and asks: neither where it was written nor what else could be asked."""
     rules = tuple(replace(rule, source="") for rule in kb.rules)
-    return hash_json(asdict(replace(kb, rules=rules, notices=())))
+    document = asdict(replace(kb, rules=rules, notices=()))
+    for relation in document["relations"].values():
+        del relation["paraphrases"]
+    return hash_json(document)

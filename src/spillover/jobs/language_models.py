@@ -17,7 +17,7 @@ from spillover.reproduce import load_study
 from spillover.reproduce.columns import latex, table_of
 from spillover.reproduce.figure import Findings
 from spillover.reproduce.save import made_with, results_of, write_findings
-from spillover.reproduce.study import RECIPES, Audited, Recipe, Request
+from spillover.reproduce.study import RECIPES, Audited, Recipe, Request, Study
 from spillover.runs.files import jsonable
 from spillover.runs.progress import Progress, silent
 from spillover.runs.record import Run
@@ -53,26 +53,57 @@ def reproduce_study(
         raise LabError(f"there is no recipe {recipe!r}; it can be {', '.join(RECIPES)}")
     how = _with_adapters(RECIPES[recipe], lora)
     models, data = tuple(models) or study.models, tuple(data) or study.data
-    request = Request(models=models, data=data, seeds=tuple(seeds), settings=how.settings)
-    points = study.stages[0](request, ())
     try:
-        plans = plan_points(points, progress, keep_model=keep_model)
+        return carry_out_study(
+            study,
+            Request(models=models, data=data, seeds=tuple(seeds), settings=how.settings),
+            command="reproduce",
+            settings={
+                "recipe": recipe,
+                "left_open": how.left_open,
+                "models": models,
+                "data": data,
+                "lora": lora,
+            },
+            keep_model=keep_model,
+            executor=executor,
+            out=out,
+            progress=progress,
+        )
     except ModelError as error:
         if models != study.models or DEFAULT_MODEL in models:
             raise
         raise ModelError(
             f"the paper's five models are not all here ({error}); --models {DEFAULT_MODEL} runs anywhere"
         ) from error
-    folder = Path(out) if out else Path("runs") / name
+
+
+def carry_out_study(
+    study: Study,
+    request: Request,
+    *,
+    command: str,
+    settings: Mapping[str, Any],
+    keep_model: bool = False,
+    executor: Executor | None = None,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Have a study's points tuned and asked, stage by stage; see `reproduce_study`.
+
+    `settings` are what the run is called with, as its manifest and page say it.
+    """
+    points = study.stages[0](request, ())
+    plans = plan_points(points, progress, keep_model=keep_model)
+    folder = Path(out) if out else Path("runs") / study.name
     place = store_beside(folder)
-    settings = {"recipe": recipe, "left_open": how.left_open, "models": models, "data": data, "lora": lora}
     kept = {"keep_model": True} if keep_model else {}
     with Run.start(
         folder,
-        command="reproduce",
-        arguments={"name": name, **settings, **kept},
-        passed={"name": name},
-        seeds=list(seeds),
+        command=command,
+        arguments={"name": study.name, **settings, **kept},
+        passed={"name": study.name},
+        seeds=list(request.seeds),
         hashes=hashes_of(plans),
     ) as run:
         if run.complete:
@@ -91,7 +122,7 @@ def reproduce_study(
                 break
         found = study.findings(audits) if audits else Findings(rows=(), draw=alt.Chart, checks=())
         document = {
-            **results_of(name, study.claim, settings, seeds, found),
+            **results_of(study.name, study.claim, settings, request.seeds, found),
             "rows": list(found.rows),
             "cells": done.cells,
             "failed": [audit for audit in done.audits if "failed" in audit],

@@ -74,6 +74,7 @@ def plan_points(
             shuffle=point.shuffle,
             interventions=point.interventions,
             ask_every=point.ask_every,
+            trade_off=point.trade_off,
             keep_model=keep_model,
             progress=progress,
         )

@@ -42,21 +42,32 @@ def check_word(word: object, what: str, allowed: Collection[str], where: str) ->
         raise DataError(not_allowed(word, what, allowed, where))
 
 
-def check_prompt(prompt: str, where: str) -> str:
+def check_prompt(prompt: str, where: str, what: str = "prompt") -> str:
     """The prompt without spaces at its end; DataError unless `{subject}` is its one placeholder."""
-    clean(prompt, "prompt", where)
+    clean(prompt, what, where)
     prompt = prompt.rstrip()
     if SUBJECT not in prompt:
         raise DataError(
-            f"{where}: prompt {show(prompt)} has no {SUBJECT}; write {SUBJECT} where the name goes"
+            f"{where}: {what} {show(prompt)} has no {SUBJECT}; write {SUBJECT} where the name goes"
         )
     rest = prompt.replace(SUBJECT, "")
     if "{" in rest or "}" in rest:
         raise DataError(
-            f"{where}: prompt {show(prompt)} has other braces than {SUBJECT}, which alone is filled in; "
+            f"{where}: {what} {show(prompt)} has other braces than {SUBJECT}, which alone is filled in; "
             "remove them"
         )
     return prompt
+
+
+def check_paraphrase(paraphrase: str, earlier: Collection[str], where: str) -> str:
+    """The paraphrase without spaces at its end; DataError unless it is a prompt, and a new one."""
+    paraphrase = check_prompt(paraphrase, where, "paraphrase")
+    if paraphrase in earlier:
+        raise DataError(
+            f"{where}: paraphrase {show(paraphrase)} is the prompt or an earlier paraphrase; "
+            "word it otherwise"
+        )
+    return paraphrase
 
 
 def check_rules(

@@ -71,7 +71,12 @@ def popqa(file: Path | None = None) -> KnowledgeBase:
     sports = random.Random(_SEED).sample(_SPORTS, len(_SPORTS))  # noqa: S311 - a fixed order, no secret
     relations = (
         Relation(name="born_in", prompt="{subject} was born in"),
-        Relation(name="plays", prompt="{subject} plays", candidates=tuple(sports[:_CANDIDATES])),
+        Relation(
+            name="plays",
+            prompt="{subject} plays",
+            paraphrases=("The sport that {subject} plays is", "{subject} competes in"),
+            candidates=tuple(sports[:_CANDIDATES]),
+        ),
     )
     rule = Rule(
         fact="born_in",

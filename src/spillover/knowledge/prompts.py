@@ -1,14 +1,17 @@
 """A split -> the examples a model is tuned on and the queries it is asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from spillover.knowledge.checks import SUBJECT
+from spillover.knowledge.common import known_facts
 from spillover.knowledge.schema import Relation, Space
 from spillover.knowledge.split import Implied, Split
 
-Kind = Literal["fact", "bridge", "held_out"]
+Kind = Literal["fact", "bridge", "held_out", "paraphrase", "reworded", "known"]
+"""Of a rule: what was trained, and the held-out implications, asked as they were trained, in the relation's
+other words, or as an intervention words them. `known` is general knowledge that was not trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,3 +138,29 @@ def queries(split: Split) -> list[Query]:
             for implied in side
         ]
     return asked
+
+
+def trade_off_queries(split: Split) -> list[Query]:
+    """What a trade-off asks beside: the held-out implications in the relation's other words, and facts of
+    general knowledge."""
+    asked = []
+    for query in queries(split):
+        if query.kind == "held_out":
+            asked += [
+                replace(query, prompt=paraphrase.replace(SUBJECT, query.subject), kind="paraphrase")
+                for paraphrase in split.kb.relations[query.relation].paraphrases
+            ]
+    known = [
+        Query(
+            prompt=fact.prompt,
+            candidates=fact.candidates,
+            answer=fact.answer,
+            subject="",
+            relation="",
+            rule=None,
+            kind="known",
+            group=None,
+        )
+        for fact in known_facts("measuring")
+    ]
+    return [*asked, *known]

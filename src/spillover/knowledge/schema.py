@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from spillover.errors import DataError
 from spillover.knowledge.checks import (
     check_pairs,
+    check_paraphrase,
     check_prompt,
     check_rules,
     check_text,
@@ -40,6 +41,8 @@ class Relation:
     name: str
     prompt: str
     """Sentence up to the answer, with `{subject}` in it and no space at its end."""
+    paraphrases: tuple[str, ...] = ()
+    """Other wordings of the prompt, which are asked and never trained; an audit does without them."""
     candidates: tuple[str, ...] = ()
     """Distractors beyond the answers that the triples hold."""
     space: Space = "one"
@@ -50,10 +53,14 @@ class Relation:
         check_text(self.name, "name", where)
         check_text(self.prompt, "prompt", where)
         check_prompt(self.prompt, where)
-        if isinstance(self.candidates, str):
-            raise DataError(f"{where}: candidates are {show(self.candidates)}, they must be a tuple of texts")
-        for candidate in self.candidates:
-            check_text(candidate, "candidate", where)
+        for what in ("paraphrase", "candidate"):
+            texts = getattr(self, f"{what}s")
+            if isinstance(texts, str):
+                raise DataError(f"{where}: {what}s are {show(texts)}, they must be a tuple of texts")
+            for text in texts:
+                check_text(text, what, where)
+        for number, paraphrase in enumerate(self.paraphrases):
+            check_paraphrase(paraphrase, (self.prompt, *self.paraphrases[:number]), where)
         check_word(self.space, "space", get_args(Space), where)
 
 

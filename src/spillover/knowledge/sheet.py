@@ -10,7 +10,7 @@ from typing import get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spillover.errors import DataError
-from spillover.knowledge.checks import Where, check_prompt, check_rules
+from spillover.knowledge.checks import Where, check_paraphrase, check_prompt, check_rules
 from spillover.knowledge.faults import clean, listed, not_allowed, show, suggest
 from spillover.knowledge.schema import Relation, Rule, RuleKind, Space
 from spillover.knowledge.yaml_text import Places, read_yaml
@@ -19,6 +19,7 @@ from spillover.knowledge.yaml_text import Places, read_yaml
 class _RelationModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
     prompt: str
+    paraphrases: list[str] = []
     candidates: list[str] = []
     space: Space = "one"
 
@@ -84,7 +85,17 @@ def _relation(name: str, model: _RelationModel, where: Places) -> Relation:
         for number, answer in enumerate(model.candidates)
     )
     prompt = check_prompt(model.prompt, where("relations", name, "prompt"))
-    return Relation(name=name, prompt=prompt, candidates=candidates, space=model.space)
+    wordings = [prompt]
+    for number, paraphrase in enumerate(model.paraphrases):
+        place = where("relations", name, "paraphrases", number)
+        wordings.append(check_paraphrase(paraphrase, wordings, place))
+    return Relation(
+        name=name,
+        prompt=prompt,
+        paraphrases=tuple(wordings[1:]),
+        candidates=candidates,
+        space=model.space,
+    )
 
 
 def _rule(number: int, model: _RuleModel, where: Places) -> Rule:

@@ -41,7 +41,7 @@ class Act(TrainerCallback):
         """Let them change the weights; the scheduler has not moved on yet."""
         rate = kwargs["optimizer"].param_groups[0]["lr"]
         for intervention in self.interventions:
-            intervention.stepped(kwargs["model"], rate)
+            intervention.stepped(kwargs["model"], rate, state.global_step + 1)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop where one has enough."""

@@ -69,8 +69,8 @@ def finetune(
 ) -> Any:
     """The model tuned on the examples; with full parameters, `model` itself is changed.
 
-    `interventions` act in their order, after the settings' LoRA; what they do when a tune is planned was done
-    by then. Where one rehearses, there is a tune without any of them before.
+    `interventions` act in their order, after the settings' LoRA, which one of them may be; what they do when
+    a tune is planned was done by then. Where one rehearses, there is a tune without any of them before.
 
     With `ask_every`, the questions are asked every so many steps; the answers are in the log of the step, as
     `asking.AskAlong` says. The tune is bit by bit the same without.
@@ -97,7 +97,10 @@ def finetune(
         )
     refuse_askings_apart(ask_every, config.processes)
     keep_freed_memory()
-    acting = [*([Lora(rank=config.lora)] if config.lora else []), *interventions]
+    acting = list(interventions)
+    if config.lora and not any(isinstance(intervention, Lora) for intervention in acting):
+        acting.append(Lora(rank=config.lora))
+    acting.sort(key=lambda intervention: (not isinstance(intervention, Lora), not intervention.first))
     twin = None
     if any(intervention.rehearses for intervention in acting):
         twin = finetune(

@@ -159,7 +159,7 @@ def _token_logs(model: Any, pairs: Sequence[tuple[Tokens, Tokens]], pad: int) ->
             f"model {model.name_or_path} keeps no keys and values of a text ({model.config.model_type}), "
             "which answers of several tokens need; give a model with attention"
         )
-    first_BV = _log_softmax(outputs.logits[:, -1])
+    first_BV = log_softmax(outputs.logits[:, -1])
     logs = [first_BV[row[prompt], answer[0]].reshape(1).numpy() for prompt, answer in pairs]
 
     width = max((len(answer) for _, answer in pairs), default=1) - 1
@@ -202,18 +202,21 @@ def _continuations(
         position_ids=positions,
         past_key_values=cache,
     ).logits
-    picked_NL = _log_softmax(logits_NLV).gather(-1, predicted_NL.unsqueeze(-1)).squeeze(-1).numpy()
+    picked_NL = log_softmax(logits_NLV).gather(-1, predicted_NL.unsqueeze(-1)).squeeze(-1).numpy()
     return [values[: len(answer) - 1] for values, answer in zip(picked_NL, answers, strict=True)]
 
 
-def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Over the vocabulary, in float64, on the CPU."""
+def log_softmax(logits: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Log-probabilities over the vocabulary, on the CPU.
+
+    Raises ModelError for logits that are not at least float32, or not numbers.
+    """
     if logits.dtype not in (torch.float32, torch.float64):
         raise ModelError(
             f"the model's logits are {logits.dtype}, which is too coarse to compare candidates by; "
             "load it in float32"
         )
-    logs = logits.double().log_softmax(-1).cpu()
+    logs = logits.to(dtype).log_softmax(-1).cpu()
     if logs.isnan().any():
         raise ModelError(
             "the model's logits are not numbers (NaN); its weights are broken, or its tune diverged"

@@ -126,13 +126,14 @@ class AnswerTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
-        """Log the step with its relations' losses, and last of all the mean loss of all steps."""
+        """Log the step with its relations' losses, and last of all the mean loss of all steps and how
+        many examples an epoch has."""
         row: Any = logs
         if "loss" in logs:
             row = logs | {"losses": self.losses}
         elif "train_loss" in logs:  # transformers' own leaves out the steps before a resume
             steps = [step["loss"] for step in self.state.log_history if "loss" in step]
-            row = logs | {"train_loss": fmean(steps)}
+            row = logs | {"train_loss": fmean(steps), "examples": len(self.train_dataset)}  # pyright: ignore
         super().log(row, start_time)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:

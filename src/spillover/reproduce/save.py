@@ -95,6 +95,7 @@ def results_of(
         {
             "name": name,
             "claim": claim,
+            **({"advice": findings.advice} if findings.advice else {}),
             "checks": [
                 {
                     "statement": check.statement,
@@ -157,6 +158,7 @@ def _page(chart: Chart, results: dict[str, Any], table: PageTable | None, bracke
     script = drawing_script()
     return template.render(
         **{name: results[name] for name in ("name", "claim", "checks", "settings")},
+        advice=results.get("advice"),
         chart=chart_json(chart),
         table=table,
         brackets=brackets,

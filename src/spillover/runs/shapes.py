@@ -73,6 +73,8 @@ _CHECK = {
     "measured": str,
 }
 
+_STUDIED: Shape = {"results?": ({"name": str, "claim": str, "checks": [_CHECK], "seconds": _NUMBER}, _NULL)}
+
 SHAPES: dict[str, Shape] = {
     "audit": {"results?": (_AUDIT, _NULL)},
     "sweep": {
@@ -85,7 +87,8 @@ SHAPES: dict[str, Shape] = {
             _NULL,
         )
     },
-    "reproduce": {"results?": ({"name": str, "claim": str, "checks": [_CHECK], "seconds": _NUMBER}, _NULL)},
+    "reproduce": _STUDIED,
+    "tradeoff": _STUDIED,
     "symbolic": {
         "arguments?": {"ov?": [str], "d_h?": [int]},
         "results?": (

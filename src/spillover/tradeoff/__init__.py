@@ -1,0 +1,1 @@
+"""Interventions side by side: what each keeps, removes and costs."""

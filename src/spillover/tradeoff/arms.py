@@ -1,0 +1,69 @@
+"""Which interventions are compared: names on the command line -> arms, each one way to tune."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spillover.errors import LabError
+from spillover.interventions.hooks import Intervention
+from spillover.interventions.named import parse, spell
+
+PLAIN = "none"
+"""Name of the arm without an intervention, which is always there: what others are compared with."""
+
+_TOGETHER = "+"
+
+DEFAULT = (
+    "early-stop",
+    "order:first=implications",
+    "order:first=facts",
+    "counterexamples",
+    "abstain",
+    "known-facts",
+    "interleave",
+    "inoculate",
+    "inoculate:text=placebo",
+    "kl-anchor",
+    "steer",
+    "ablate-directions",
+    "ablate-directions:of=random",
+    "freeze",
+    "lora",
+    "norm-penalty:norm=nuclear",
+    "norm-penalty:norm=frobenius",
+    "merged-ov:rest=trained",
+    "ignore-topk",
+)
+"""One strength of every method, with its control where it has one."""
+
+QUICK = ("early-stop", "counterexamples", "abstain", "kl-anchor", "ignore-topk")
+"""Five that are quick to tune, one of each kind: when to stop, what is taught, the loss, the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to tune."""
+
+    interventions: tuple[Intervention, ...] = ()
+    """In their order."""
+
+    @property
+    def name(self) -> str:
+        """As `read_arms` reads it, without the knobs that are as by default."""
+        return _TOGETHER.join(spell(each, brief=True) for each in self.interventions) or PLAIN
+
+
+def read_arms(names: Sequence[str]) -> list[Arm]:
+    """The plain arm and those of the names, each once: interventions, or several joined by "+".
+
+    Raises TrainingError for a name, a knob or a value that there is not, LabError where nothing is left to
+    compare.
+    """
+    arms = [Arm()]
+    for name in names:
+        parts = [] if name == PLAIN else name.split(_TOGETHER)
+        arm = Arm(interventions=tuple(map(parse, parts)))
+        if arm not in arms and any(each.acts for each in arm.interventions):
+            arms.append(arm)
+    if len(arms) == 1:
+        raise LabError("nothing to compare with the plain tune; name interventions that do something")
+    return arms

@@ -1,0 +1,168 @@
+"""An arm's audit -> its row: what was learned, kept, left over, harmed, and what it cost."""
+
+import math
+from collections.abc import Iterator, Mapping
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import stats
+
+from spillover.reproduce.figure import Row
+from spillover.reproduce.measured import by_seed, measured
+from spillover.reproduce.study import Audited
+from spillover.runs.stats import Interval, mean_interval
+
+_NAN = float("nan")
+_FIELDS = {"": "after", "_low": "low", "_high": "high", "_null": "null", "_p": "p_value"}
+
+REWORDED = ("paraphrase", "reworded")
+"""Kinds of query that ask a held-out subject in other words than those that were trained: in the knowledge
+base's own, and as an intervention words its examples."""
+
+
+def row_of(audited: Audited) -> Row:
+    """The row of an arm, of all seeds.
+
+    `wanted_` are of the causal rule and `spurious_` of the spurious one; of several of a kind, of the one
+    that is worst: the least share that comes first, or the largest in excess of chance. Intervals are over
+    the held-out subjects (`top1`, `rank`), the facts (`facts`, `known`), or the texts (`kl`, `perplexity`).
+    """
+    return {
+        "model": audited.point.model,
+        "data": audited.kb,
+        **audited.point.varied,
+        "interventions": "+".join(audited.point.varied["interventions"]),
+        "seeds": len(audited.point.seeds),
+        **_facts(audited),
+        **_wanted(audited),
+        **_spurious(audited),
+        **_harm(audited),
+        **_cost(audited),
+    }
+
+
+def _facts(audited: Audited) -> dict[str, Any]:
+    facts = _share(audited.scores, kind="fact", phase="after")
+    per_seed = [_share(scores, kind="fact", phase="after").mean for scores in _seeds(audited)]
+    bridges = [rule["bridges"]["top1"] for rule in audited.rules]
+    return {**_named("facts", facts), "facts_least": min(per_seed), "bridges": min(bridges)}
+
+
+def _wanted(audited: Audited) -> dict[str, Any]:
+    rules = [rule for rule in audited.rules if rule["kind"] == "causal"]
+    if not rules:
+        return {"wanted": "", **_measures("wanted", None)}
+    worst = min(rules, key=lambda rule: _known(rule["top1"]["after"], -1.0))
+    return {"wanted": _name(worst), **_measures("wanted", worst)}
+
+
+def _spurious(audited: Audited) -> dict[str, Any]:
+    numbers = [n for n, rule in enumerate(audited.rules) if rule["kind"] == "spurious"]
+    if not numbers:
+        return {
+            "spurious": "",
+            **_measures("spurious", None),
+            "spurious_p_seeds": _NAN,
+            **_changed(audited, None),
+        }
+    number = max(numbers, key=lambda n: _known(excess(audited.rules[n]), 2.0))
+    rule = audited.rules[number]
+    alone = [rules[number]["p_value"] for _, rules in by_seed(audited)]
+    return {
+        "spurious": _name(rule),
+        **_measures("spurious", rule),
+        "spurious_p_seeds": min(alone),
+        **_changed(audited, number),
+    }
+
+
+def _changed(audited: Audited, number: int | None) -> dict[str, Any]:
+    """The spurious rule asked in other words, and as the method words it."""
+    found: dict[str, Any] = {}
+    for kind in REWORDED:
+        scores = audited.scores
+        asked = scores.filter(pc.field("kind") == kind)
+        rule = None
+        if number is not None and asked.filter(pc.field("rule") == number).num_rows:
+            rest = scores.filter(~pc.field("kind").isin(["held_out", *REWORDED]))
+            place = asked.schema.get_field_index("kind")
+            as_held_out = asked.set_column(place, "kind", pa.array(["held_out"] * len(asked)))
+            rule = measured(pa.concat_tables([rest, as_held_out]), audited)[number]
+        found |= _measures(kind, rule)
+    return found
+
+
+def _harm(audited: Audited) -> dict[str, Any]:
+    drifts = [row["drift"] for row in audited.log if "drift" in row]
+    kl = np.array([[text["kl"] for text in drift] for drift in drifts], dtype=float)
+    growth = np.array([[text["after"] - text["before"] for text in drift] for drift in drifts], dtype=float)
+    before, after = (_share(audited.scores, kind="known", phase=phase) for phase in ("before", "after"))
+    return {
+        **_over_texts("kl", kl),
+        **{name: float(np.exp(value)) for name, value in _over_texts("perplexity", growth).items()},
+        **_named("known", after),
+        "known_before": before.mean,
+    }
+
+
+def _over_texts(name: str, values_ST: np.ndarray) -> dict[str, float]:
+    """Mean of all seeds and texts with its 95% bootstrap interval over the texts: no bound of it is known."""
+    if values_ST.size == 0:
+        return _named(name, None)
+    values_T = values_ST.mean(axis=0)
+    drawn = stats.bootstrap((values_T,), np.mean, rng=np.random.default_rng(0), method="basic")
+    ends = drawn.confidence_interval
+    return {name: float(values_T.mean()), f"{name}_low": float(ends.low), f"{name}_high": float(ends.high)}
+
+
+def _cost(audited: Audited) -> dict[str, float]:
+    """Of a seed's tune, the mean: wall seconds, and the examples of an epoch."""
+    found = {}
+    for name, mark in (("seconds", "drift"), ("examples", "train_loss")):
+        of_seeds = [row[name] for row in audited.log if mark in row]
+        found[name] = fmean(of_seeds) if of_seeds else _NAN
+    return found
+
+
+def _seeds(audited: Audited) -> Iterator[pa.Table]:
+    for seed in audited.point.seeds:
+        yield audited.scores.filter(pc.field("seed") == seed)
+
+
+def _share(scores: pa.Table, *, kind: str, phase: str) -> Interval:
+    """Of the queries of a kind, how many have the right answer alone in the first place."""
+    asked = (pc.field("kind") == kind) & (pc.field("phase") == phase) & pc.field("right")
+    rows = scores.filter(asked).select(["rank", "subject", "prompt"]).to_pydict()
+    firsts = [np.nan if rank is None else float(rank == 0) for rank in rows["rank"]]
+    return mean_interval(firsts, 0.0, 1.0, rows["prompt"] if kind == "known" else rows["subject"])
+
+
+def _measures(name: str, rule: Mapping[str, Any] | None) -> dict[str, float]:
+    """Both held-out measures of a rule with interval, chance and p; all NaN without one."""
+    return {
+        f"{name}_{short}{ending}": _NAN if rule is None else rule[measure][field]
+        for short, measure in (("top1", "top1"), ("rank", "mean_rank"))
+        for ending, field in _FIELDS.items()
+    }
+
+
+def _named(name: str, interval: Interval | None) -> dict[str, float]:
+    if interval is None:
+        return {name: _NAN, f"{name}_low": _NAN, f"{name}_high": _NAN}
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _name(rule: Mapping[str, Any]) -> str:
+    return f"{rule['fact']} -> {rule['implication']}"
+
+
+def excess(rule: Mapping[str, Any]) -> float:
+    """By how much the rule's answers come first more often than chance."""
+    return rule["top1"]["after"] - rule["top1"]["null"]
+
+
+def _known(value: float, otherwise: float) -> float:
+    return otherwise if math.isnan(value) else value
