@@ -19,9 +19,9 @@ class Interleave(Intervention):
     """Mixes in texts of other things, those that a plain tune harmed most (arXiv 2508.06249).
 
     A text's gap is what its loss a token grew, in nats, from the untuned model to the plainly tuned one,
-    which is made before. Chosen so, interleaving was the only one of the paper's defences that was good by all
-    four of its criteria. Our own choice is the pool: `knowledge.common.other_texts`, which touch no built-in
-    table.
+    which is made before. Chosen so, interleaving was the only one of the paper's defences that was good by
+    all four of its criteria. Our own choice is the pool: `knowledge.common.other_texts`, which touch no
+    built-in table.
 
     All of a text but its first word is trained, every token like one of an answer. Batches hold equal
     lengths, so texts mostly have steps of their own; an epoch has 1 + `share` times as many.
