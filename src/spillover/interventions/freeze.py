@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before, Intervention
+from spillover.interventions.residual import layers_of
 from spillover.knowledge.faults import show
 
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
@@ -52,7 +53,7 @@ class Freeze(Intervention):
         if self.modules == "embeddings":
             yield model.get_input_embeddings()
             return
-        layers = _layers(model)
+        layers = layers_of(model)
         numbers = self._numbers(len(layers))
         if (last := max(numbers)) >= len(layers):
             raise TrainingError(
@@ -75,17 +76,6 @@ class Freeze(Intervention):
                 )
             numbers.update(range(first, last + 1))
         return numbers
-
-
-def _layers(model: Any) -> Any:
-    """The list of a model's layers."""
-    from torch.nn import ModuleList
-
-    count = model.config.get_text_config().num_hidden_layers
-    found = [m for m in model.modules() if isinstance(m, ModuleList) and len(m) == count]
-    if not found:
-        raise TrainingError(f"freeze: the layers of a {type(model).__name__} are not found")
-    return found[0]
 
 
 def _of_kind(layer: Any, kind: str) -> list[Any]:

@@ -11,6 +11,7 @@ from spillover.interventions.ablate_directions import AblateDirections
 from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
+from spillover.interventions.interleave import Interleave
 from spillover.interventions.kl_anchor import KLAnchor
 from spillover.interventions.lora import Lora
 from spillover.interventions.norm_penalty import NormPenalty
@@ -24,6 +25,7 @@ NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
     "freeze": Freeze,
     "ignore-topk": IgnoreTopk,
+    "interleave": Interleave,
     "kl-anchor": KLAnchor,
     "lora": Lora,
     "merged-ov": MergedOV,

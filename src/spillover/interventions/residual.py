@@ -21,9 +21,22 @@ class _Read(Exception):
 _AT_ONCE = 16  # texts that are read together
 
 
+def layers_of(model: Any) -> list[Any]:
+    """The model's layers, each of which takes the residual stream and gives it. Raises TrainingError where
+    they are not found.
+    """
+    from torch.nn import ModuleList
+
+    count = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, ModuleList) and len(module) == count:
+            return list(module)
+    raise TrainingError(f"the layers of a {type(model).__name__} are not found; act on the model as a whole")
+
+
 def find_layer(model: Any, layer: Layer, name: str) -> int:
     """The number of that layer. Raises TrainingError, for the intervention of that name, if it has none."""
-    count = len(_layers(model))
+    count = len(layers_of(model))
     if layer == "middle":
         return (count - 1) // 2
     if layer >= count:
@@ -43,7 +56,7 @@ def read_ends(model: Any, before: Before, texts: Sequence[str], layer: int) -> A
         ends.append(_stream(output)[:, -1].float())
         raise _Read
 
-    handle = _layers(model)[layer].register_forward_hook(keep)
+    handle = layers_of(model)[layer].register_forward_hook(keep)
     try:
         with torch.no_grad():
             for first in range(0, len(texts), _AT_ONCE):
@@ -65,7 +78,7 @@ def change_while_training(model: Any, layer: int, change: Callable[[Any], Any], 
         changed = change(_stream(output))
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-    place = _layers(model)[layer]
+    place = layers_of(model)[layer]
     vars(place)[name] = place.register_forward_hook(hook)
 
 
@@ -74,20 +87,6 @@ def leave_alone(model: Any, name: str) -> None:
     for module in model.modules():
         if name in vars(module):
             vars(module).pop(name).remove()
-
-
-def _layers(model: Any) -> list[Any]:
-    """The model's layers, each of which takes the residual stream and gives it."""
-    from torch.nn import ModuleList
-
-    count = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, ModuleList) and len(module) == count:
-            return list(module)
-    raise TrainingError(
-        f"the layers of a {type(model).__name__} are not found, so its activations cannot be changed; "
-        "take another model"
-    )
 
 
 def _stream(output: Any) -> Any:
