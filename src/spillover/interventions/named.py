@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
 from spillover.interventions.ablate_directions import AblateDirections
+from spillover.interventions.early_stop import EarlyStop
 from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
@@ -22,6 +23,7 @@ from spillover.knowledge.prompts import Query
 
 NAMED: Mapping[str, type[Intervention]] = {
     "ablate-directions": AblateDirections,
+    "early-stop": EarlyStop,
     "factorized-ov": FactorizedOV,
     "freeze": Freeze,
     "ignore-topk": IgnoreTopk,
