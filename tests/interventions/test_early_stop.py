@@ -16,7 +16,7 @@ from tests.tiny_models import save_tiny_model
 
 
 def test_all_facts_and_nothing_else() -> None:
-    stop = EarlyStop(loss=0.3).planned(split(built_in("demo"), 0), 0)
+    stop = EarlyStop(facts=0.3).planned(split(built_in("demo"), 0), 0)
     assert stop.relations == ("lives_in_city", "lives_in_country")
     assert stop.enough({"lives_in_city": 0.3, "lives_in_country": 0.1, "codes_in": 9.0})
     assert not stop.enough({"lives_in_city": 0.31, "lives_in_country": 0.1, "codes_in": 0.0})
@@ -28,7 +28,7 @@ def test_it_stops_a_tune(lora: int | None, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", "llama")
     config = FineTuneConfig(epochs=60, learning_rate=1e-2, batch_size=4, lora=lora)
     (relation, *_) = {example.relation for example in EXAMPLES}
-    stop = EarlyStop(loss=2.0, relations=(relation,))
+    stop = EarlyStop(facts=2.0, relations=(relation,))
     _, log = tune(folder, tmp_path, stop, config=config)
     steps = -(-len(EXAMPLES) // 4)
     assert steps <= len(log) < 60 * steps
@@ -42,5 +42,5 @@ def test_it_stops_a_tune(lora: int | None, tmp_path: Path) -> None:
 
 
 def test_a_loss_of_nothing_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"early-stop: loss must be positive, got 0\.0"):
-        parse("early-stop:loss=0")
+    with pytest.raises(TrainingError, match=r"early-stop: facts must be positive, got 0\.0"):
+        parse("early-stop:facts=0")

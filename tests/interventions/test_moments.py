@@ -1,7 +1,7 @@
 """What an intervention is shown before a tune, and the moments at which it may act during it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spillover.interventions.hooks import Before, Intervention
+from spillover.interventions.named import NAMED
 from spillover.knowledge.prompts import Example, Question
 from spillover.llm import models
 from spillover.llm.acting import before, is_enough
@@ -143,3 +144,8 @@ def test_an_epoch_with_fewer_examples_is_as_long() -> None:
     usual = LengthSorted([3] * 5, 2, 0)
     usual.set_epoch(1)
     assert list(sampler) == list(usual)
+
+
+@pytest.mark.parametrize("kind", NAMED.values())
+def test_no_knob_hides_a_hook(kind: type[Intervention]) -> None:
+    assert not {each.name for each in fields(kind)} & set(dir(Intervention))
