@@ -98,6 +98,23 @@ def test_facts_of_relations_with_different_candidates() -> None:
     }
 
 
+def test_what_a_trade_off_asks_beside_changes_nothing() -> None:
+    new: list[Any] = ["paraphrase", "reworded", "known"]
+    other = [replace(query, kind=kind, prompt=f"{kind} {query.prompt}") for kind in new for query in QUERIES]
+    queries = [*QUERIES, replace(QUERIES[0], kind="bridge"), fact("Ada", "A", "lives_in", ("A", "B"))]
+
+    def found(*asked: Query) -> dict[str, Any]:
+        rng = np.random.default_rng(0)
+        values = [rng.normal(size=len(query.candidates)) for query in asked]
+        why = [["merged" if query in other else None] * len(query.candidates) for query in asked]
+        both = [score_table(asked, values, why, seed=0, phase=phase) for phase in ("before", "after")]
+        return outcome(pa.concat_tables(both), [RULE])
+
+    alone = found(*queries)
+    assert (alone["facts"]["queries"], alone["rules"][0]["bridges"]["queries"]) == (1, 1)
+    np.testing.assert_equal(found(*queries, *other), alone)
+
+
 # From scores to words
 
 LANGUAGES = ("Python", "Rust", "Perl", "Swift", "Kotlin", "Ruby", "Java", "Scala", "Haskell", "Go")

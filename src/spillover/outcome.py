@@ -27,8 +27,8 @@ SCORES = pa.schema(
         ("seed", pa.int32()),
         ("phase", pa.string()),  # before | after
         ("query", pa.int32()),  # counts within a seed and phase
-        ("kind", pa.string()),  # fact | bridge | held_out
-        ("rule", pa.int32()),  # index of the rule; null for facts
+        ("kind", pa.string()),  # prompts.Kind
+        ("rule", pa.int32()),  # index of the rule; null for what is of none
         ("relation", pa.string()),
         ("subject", pa.string()),
         ("group", pa.string()),  # the subject's fact answer; null for facts
@@ -124,8 +124,9 @@ def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
     - p_value: the mean rank's.
 
     Where there is no `after` phase (an untuned model scored alone), `after` is NaN and all others are those
-    of `before`.
+    of `before`. What a trade-off asks beside (rows of other kinds) changes nothing.
     """
+    scores = scores.filter(pc.field("kind").isin(["fact", "bridge", "held_out"]))
     last = "after" if "after" in scores["phase"].unique().to_pylist() else "before"
     facts = scores.filter((pc.field("kind") == "fact") & (pc.field("phase") == last))
     # so many deals that a corrected p can always be small

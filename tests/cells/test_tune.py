@@ -16,6 +16,7 @@ from spillover.llm import memory
 
 
 def test_several_processes_give_the_answers_and_the_log_of_one(tuned: Cell, place: Path) -> None:
+    tuned = replace(tuned, texts=("Rain falls.", "A kettle sings on the stove."))
     assert tuned.settings is not None
     several = replace(tuned, settings=replace(tuned.settings, processes=2))
     alone, shared = (CellFolder(cell=cell, place=place) for cell in (tuned, several))
@@ -26,6 +27,12 @@ def test_several_processes_give_the_answers_and_the_log_of_one(tuned: Cell, plac
         np.testing.assert_allclose(shared.answers()[question].logprobs, answered.logprobs, atol=1e-5)
     losses = [[row["loss"] for row in folder.history() if "loss" in row] for folder in (alone, shared)]
     np.testing.assert_allclose(*losses, rtol=1e-5)
+    (drift,), (of_shared,) = (
+        [row["drift"] for row in folder.history() if "drift" in row] for folder in (alone, shared)
+    )
+    assert min(text["kl"] for text in drift) > 0
+    for text, same in zip(drift, of_shared, strict=True):
+        assert same == pytest.approx(text, rel=1e-3)
     assert {path.name for path in shared.path.iterdir()} >= {"manifest.json", "scores.parquet"}
     assert not (shared.path / "checkpoints").exists()
 

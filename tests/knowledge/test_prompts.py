@@ -7,9 +7,18 @@ import pytest
 
 from spillover.errors import DataError
 from spillover.knowledge.builtin import BUILTIN
+from spillover.knowledge.common import known_facts
 from spillover.knowledge.leak import check_no_leak
 from spillover.knowledge.load import load
-from spillover.knowledge.prompts import Example, Query, completion, examples, fill, queries
+from spillover.knowledge.prompts import (
+    Example,
+    Query,
+    completion,
+    examples,
+    fill,
+    queries,
+    trade_off_queries,
+)
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.split import shuffle_implications, split
 
@@ -78,12 +87,30 @@ def test_a_fact_shared_by_rules_is_asked_once():
     assert Counter(q.kind for q in queries(split(kb, 0))) == {"fact": 3, "bridge": 2, "held_out": 4}
 
 
+def test_a_trade_off_asks_what_is_held_out_in_other_words_and_what_is_known():
+    one = split(load("demo"), 0)
+    held, asked = [query for query in queries(one) if query.kind == "held_out"], trade_off_queries(one)
+    assert Counter(query.kind for query in asked) == {"paraphrase": 2 * 160, "known": 60}
+    first, wording = held[0], one.kb.relations["speaks"].paraphrases[1]
+    expected = replace(first, prompt=f"{first.subject} is fluent in", kind="paraphrase")
+    assert wording == "{subject} is fluent in"
+    assert asked[1] == expected
+    assert [(query.subject, query.rule, query.answer) for query in asked[:320:2]] == [
+        (query.subject, query.rule, query.answer) for query in held
+    ]
+    assert {query.prompt for query in asked[320:]} == {fact.prompt for fact in known_facts("measuring")}
+    assert not {query.prompt for query in asked} & {example.prompt for example in examples(one)}
+    for query in asked[320:]:
+        assert query.answer in query.candidates
+        assert (query.subject, query.relation, query.rule, query.group) == ("", "", None, None)
+
+
 @pytest.mark.parametrize("name", BUILTIN)
 def test_builtins_leak_nothing(name):
     kb = load(name)
     for seed in range(50):
         one = split(kb, seed)
-        check_no_leak(examples(one), queries(one))
+        check_no_leak(examples(one), [*queries(one), *trade_off_queries(one)])
         check_no_leak(examples(shuffle_implications(one, seed)), queries(one))
 
 
@@ -118,6 +145,13 @@ def test_a_planted_leak_is_caught(name):
         DataError, match=r"held-out query 'Mara Berg speaks' .* is in training: .*; spell subjects"
     ):
         check_no_leak([CLEAN, leak], [HELD_OUT])
+
+
+def test_a_trained_paraphrase_is_a_leak():
+    asked = replace(HELD_OUT, prompt="Mara Berg talks in", kind="paraphrase")
+    check_no_leak([CLEAN], [asked])
+    with pytest.raises(DataError, match=r"held-out query 'Mara Berg talks in' .* is in training"):
+        check_no_leak([replace(CLEAN, prompt="Mara Berg talks in", relation="talks")], [asked])
 
 
 def test_only_held_out_queries_can_leak():

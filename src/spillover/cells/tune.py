@@ -66,7 +66,7 @@ def _tune_here(
     with within_memory(f"the tune of {cell.weights.name}"):
         # what several processes share reaches the GPUs in shares only
         model, tokenizer = models.load(cell.weights.folder, on_gpu=settings.processes == 1)
-        untuned = Untuned(model, tokenizer, cell.texts) if cell.texts else None
+        untuned = Untuned(model, tokenizer, cell.texts) if cell.texts and is_main() else None
         history, began = list[dict[str, Any]](), time.monotonic()
 
         def keep(log: list[dict[str, Any]]) -> None:

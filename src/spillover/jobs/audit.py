@@ -188,7 +188,8 @@ def plan_audit(
     for intervention in acting:
         splits = {seed: intervention.examples(parts, seed) for seed, parts in splits.items()}
     for parts in splits.values():
-        check_no_leak(examples(parts), queries(parts))
+        beside = trade_off_queries(parts) if trade_off else []
+        check_no_leak(examples(parts), [*queries(parts), *beside])
     weights = locate(model, log=lambda line: progress(line, 0, 0))
     return AuditPlan(
         kb=kb,

@@ -8,7 +8,7 @@ from spillover.knowledge.prompts import Example, Query
 
 
 def check_no_leak(examples: Iterable[Example], queries: Iterable[Query]) -> None:
-    """Raise DataError if the implication of a held-out query is among the training examples.
+    """Raise DataError if the implication of a held-out query, or of its paraphrase, is among the examples.
 
     A query is leaked by an example with the same prompt, or with the same subject and relation; what `fold`
     takes away makes no difference.
@@ -19,7 +19,7 @@ def check_no_leak(examples: Iterable[Example], queries: Iterable[Query]) -> None
         prompts[fold(example.prompt)] = example
         asked[fold(example.subject), fold(example.relation)] = example
     for query in queries:
-        if query.kind != "held_out":
+        if query.kind not in ("held_out", "paraphrase"):
             continue
         leak = prompts.get(fold(query.prompt))
         leak = leak or asked.get((fold(query.subject), fold(query.relation)))

@@ -47,10 +47,10 @@ class Query:
     subject: str
     relation: str
     rule: int | None
-    """Index in the knowledge base's rules; None for facts, which rules may share."""
+    """Index in the knowledge base's rules; None for facts, which rules may share, and for what is known."""
     kind: Kind
     group: str | None
-    """The answer of the subject's fact under the rule; None for facts."""
+    """The answer of the subject's fact under the rule; None where there is no rule."""
     space: Space = "one"
     """The relation's: what stands between prompt and candidate."""
 
