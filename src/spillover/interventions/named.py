@@ -8,6 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from spillover.errors import TrainingError
 from spillover.interventions.ablate_directions import AblateDirections
+from spillover.interventions.abstain import Abstain
+from spillover.interventions.counterexamples import Counterexamples
 from spillover.interventions.early_stop import EarlyStop
 from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
@@ -23,6 +25,8 @@ from spillover.knowledge.prompts import Query
 
 NAMED: Mapping[str, type[Intervention]] = {
     "ablate-directions": AblateDirections,
+    "abstain": Abstain,
+    "counterexamples": Counterexamples,
     "early-stop": EarlyStop,
     "factorized-ov": FactorizedOV,
     "freeze": Freeze,
@@ -31,8 +35,8 @@ NAMED: Mapping[str, type[Intervention]] = {
     "kl-anchor": KLAnchor,
     "lora": Lora,
     "merged-ov": MergedOV,
-    "steer": Steer,
     "norm-penalty": NormPenalty,
+    "steer": Steer,
 }
 """Every intervention that can be asked for by name."""
 
