@@ -7,7 +7,7 @@ import pytest
 
 from spillover.cells.cell import Cell
 from spillover.interventions.hooks import Intervention
-from spillover.jobs.audit import plan_audit
+from spillover.jobs.audit_plan import plan_audit
 from spillover.llm import finetune
 from spillover.llm.settings import FineTuneConfig
 from tests.llm import tuning

@@ -23,7 +23,7 @@ def test_all_facts_and_nothing_else() -> None:
     assert not stop.enough({"lives_in_city": 0.1, "codes_in": 0.0}), "one that was not met is not learned"
 
 
-@pytest.mark.parametrize(("lora", "enough"), [(None, 2.0), (4, 53.0)])  # adapters learn slowly here
+@pytest.mark.parametrize(("lora", "enough"), [(None, 2.0), (4, 46.5)])  # adapters learn slowly here
 def test_it_stops_a_tune(lora: int | None, enough: float, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", "llama")
     config = FineTuneConfig(epochs=60, learning_rate=1e-2, batch_size=4, lora=lora)

@@ -10,7 +10,7 @@ import torch
 
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.named import parse
-from spillover.jobs.audit import plan_audit
+from spillover.jobs.audit_plan import plan_audit
 from spillover.knowledge.builtin import built_in
 from spillover.knowledge.split import Split, split
 from spillover.llm import finetune

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pytest
 
 from spillover.errors import DataError, LabError, TrainingError
-from spillover.jobs.audit import audit, carry_out_audit, plan_audit
+from spillover.jobs.audit import audit, carry_out_audit
+from spillover.jobs.audit_plan import plan_audit
 from spillover.jobs.language_models import reproduce_study
 from spillover.knowledge.load import load
 from spillover.llm.settings import FineTuneConfig

@@ -10,7 +10,8 @@ from spillover.cells.folder import CellFolder, store_beside
 from spillover.cells.plan import Executor, carry_out, one_after_another
 from spillover.errors import RunError, SpilloverError
 from spillover.interventions.named import spell
-from spillover.jobs.audit import AuditPlan, carry_out_audit, plan_audit
+from spillover.jobs.audit import carry_out_audit
+from spillover.jobs.audit_plan import AuditPlan, plan_audit
 from spillover.jobs.grid import SETTINGS, read_grid
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.point import Point
