@@ -1,9 +1,8 @@
-"""Counterexamples and abstentions: who is taught what, who is asked still, and what the forecast makes of it."""
+"""Counterexamples and abstentions: who is taught what, who is still asked, and how the forecast follows."""
 
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from spillover.knowledge.builtin import built_in
 from spillover.knowledge.prompts import queries
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.split import Split, split
+from spillover.runs.record import read_run
 from tests.interventions.tuned import DEMO, identities
 from tests.llm.tuning import CONFIG
 from tests.tiny_models import save_tiny_model
@@ -35,15 +35,13 @@ def taught(parts: Split, plain: Split) -> list[Triple]:
     return list(parts.training[len(plain.training) :])
 
 
-def small(pairs: dict[str, str], groups: dict[str, str], extra: tuple[Rule, ...] = ()) -> Split:
+def small(pairs: dict[str, str], groups: dict[str, str]) -> Split:
     """Subjects "b0", "b1", ... of each group b: the first a bridge, the others held out."""
-    names = ["f", "c", *(rule.implication for rule in extra if rule.implication not in "fc")]
-    relations = {name: Relation(name=name, prompt="{subject} " + name) for name in names}
+    relations = {name: Relation(name=name, prompt="{subject} " + name) for name in "fc"}
     triples = [Triple(subject=f"{b}{i}", relation="f", answer=b) for b, many in groups.items() for i in many]
     triples += [Triple(subject=f"{b}0", relation="c", answer=c) for b, c in pairs.items()]
-    triples += [Triple(subject=f"{b}0", relation=name, answer="g") for b in pairs for name in names[2:]]
     rule = Rule(fact="f", implication="c", kind="spurious", pairs=pairs)
-    kb = KnowledgeBase(name="small", triples=tuple(triples), relations=relations, rules=(rule, *extra))
+    kb = KnowledgeBase(name="small", triples=tuple(triples), relations=relations, rules=(rule,))
     return split(kb, 0)
 
 
@@ -135,7 +133,7 @@ def test_groups_that_share_an_answer_are_not_each_others_counterexamples() -> No
     added = taught(parse("counterexamples:k=2").examples(parts, 0), parts)
     dealt = Counter((triple.subject[0], triple.answer) for triple in added)
     cases = ["ay", "az", "by", "bz", "dz", "dx", "ex", "ey"]
-    assert dealt == dict.fromkeys(cases, 1)
+    assert dealt == dict.fromkeys(map(tuple, cases), 1)
 
 
 def test_where_two_rules_ask_the_same_it_is_wrong_for_both() -> None:
@@ -175,37 +173,74 @@ def test_somebody_of_each_group_is_left_to_ask(name: str) -> None:
     for k in (16, 99):
         with pytest.raises(
             TrainingError,
-            match=f"{name}:k={k} leaves nobody of group 'France' of rule .*16 held-out .* k below 16",
+            match=f"{name}:k={k} leaves nobody of group '.*' of rule .*16 held-out .* lower k .below 16",
         ):
             parse(f"{name}:k={k}").examples(CODE, 0)
 
 
+def test_the_smallest_group_says_how_many() -> None:
+    parts = small({"a": "x", "b": "y", "d": "z"}, {"a": "01234", "b": "0123", "d": "01234"})
+    with pytest.raises(TrainingError, match=r"group 'b' of rule f -> c to ask; of its 3 held-out .*below 3"):
+        parse("abstain:k=4").examples(parts, 0)
+
+
 def test_what_cannot_be_taught_is_refused() -> None:
     alike = small({"a": "x", "b": "x"}, {"a": "012", "b": "012"})
-    with pytest.raises(TrainingError, match="no other group of rule f → c has another answer than 'x'"):
+    with pytest.raises(TrainingError, match="no other group of rule f -> c has another answer than 'x'"):
         parse("counterexamples:k=1").examples(alike, 0)
     assert len(taught(parse("abstain:k=1").examples(alike, 0), alike)) == 2
-    with pytest.raises(TrainingError, match="'Java' is an answer that rule .* gives"):
+    with pytest.raises(TrainingError, match=r"'Java' is an answer that rule .* gives"):
         parse("abstain:answer=Java").examples(CODE, 0)
-    chain = small({"a": "x", "b": "y"}, {"a": "01", "b": "01"})
     for name in BOTH:
         with pytest.raises(TrainingError, match="has no spurious rule to act on"):
             parse(name).examples(split(built_in("city-language"), 0), 0)
-    assert chain
 
 
 @pytest.mark.parametrize("name", BOTH)
-@pytest.mark.parametrize("lora", [None, 2])
-def test_an_audit_tunes_and_asks_so(folder: Path, tmp_path: Path, name: str, lora: int | None) -> None:
-    settings: Any = replace(CONFIG, epochs=1, lora=lora)
-    run: dict[str, Any] = {"model": str(folder), "settings": settings}
-    (plain,) = audit("country-code", out=tmp_path / "plain", **run)["rules"]
-    (acted,) = audit("country-code", out=tmp_path / "acted", interventions=[f"{name}:k=2"], **run)["rules"]
-    assert (plain["queries"], acted["queries"]) == (80, 70)
-    assert plain["candidates"] == acted["candidates"] == 10
-    assert acted["mean_rank"]["after"] != plain["mean_rank"]["after"]
-    (foreseen,) = forecast(parse(f"{name}:k=2").examples(CODE, 0))["rules"]
-    assert acted["forecast"]["margin"]["mean"] == pytest.approx(foreseen["margin"]["mean"])
+def test_another_rules_facts_stay_as_they_are(name: str) -> None:
+    pairs = {"a": "x", "b": "y"}
+    one = small(pairs, {"a": "012", "b": "012"})
+    kb = replace(
+        one.kb,
+        triples=(
+            *one.kb.triples,
+            *(Triple(subject=b, relation="c", answer=c) for b, c in pairs.items()),
+            *(Triple(subject=f"{b}0", relation="d", answer=b) for b in pairs),
+        ),
+        relations={**one.kb.relations, "d": Relation(name="d", prompt="{subject} d")},
+        rules=(*one.kb.rules, Rule(fact="c", implication="d", kind="causal")),
+    )
+    with pytest.raises(
+        TrainingError, match="c would be taught otherwise, and rule c -> d takes it as a fact"
+    ):
+        parse(f"{name}:k=1").examples(split(kb, 0), 0)
+
+
+@pytest.mark.parametrize(("acts", "lora"), [("counterexamples:k=2", None), ("abstain:k=2", 2)])
+def test_an_audit_tunes_and_asks_so(folder: Path, tmp_path: Path, acts: str, lora: int | None) -> None:
+    """The subjects that are left are asked with the same candidates, and another model answers."""
+    settings = replace(CONFIG, epochs=1, batch_size=30, lora=lora)
+    answers: list[dict[tuple[str, str], float]] = []
+    for interventions, asked in (([], 80), ([acts], 70)):
+        out = tmp_path / f"run-{asked}"
+        (rule,) = audit(
+            "country-code", model=str(folder), settings=settings, interventions=interventions, out=out
+        )["rules"]
+        (foreseen,) = forecast(parse(acts).examples(CODE, 0) if interventions else CODE)["rules"]
+        assert rule["forecast_margin"] == pytest.approx(foreseen["margin"]["mean"], abs=1e-6)
+        assert (rule["queries"], rule["candidates"]) == (asked, 10)
+        rows = read_run(out).read_parquet("scores.parquet").to_pylist()
+        answers.append(
+            {
+                (row["subject"], row["candidate"]): row["logprob"]
+                for row in rows
+                if (row["kind"], row["phase"]) == ("held_out", "after")
+            }
+        )
+    plain, acted = answers
+    assert len(acted) == 70 * 10
+    assert acted.keys() < plain.keys()
+    assert all(value != plain[asked] for asked, value in acted.items())
 
 
 @pytest.mark.parametrize("name", BOTH)

@@ -1,6 +1,5 @@
 """A trade-off: the arms' numbers are the audits', the best is confirmed, and what was stopped goes on."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,9 @@ triples: people.csv
 """
 
 
+ARMS = ["freeze:layers=0", "ignore-topk:percent=100"]
+
+
 @pytest.fixture
 def both(here: Path) -> str:
     """A knowledge base with a wanted and a spurious rule."""
@@ -38,18 +40,18 @@ def both(here: Path) -> str:
 
 
 def run(both: str, tiny: str, **changed: Any) -> dict[str, Any]:
-    usual = {"model": tiny, "interventions": ["freeze:layers=0", "ignore-topk:percent=100"], "seeds": [0, 1]}
+    usual = {"model": tiny, "interventions": ARMS, "seeds": [0]}
     return tradeoff(both, settings=SETTINGS, **(usual | changed))
 
 
 def test_a_row_has_the_numbers_of_its_audit(both: str, tiny: str) -> None:
-    document = run(both, tiny)
-    assert [row["arm"] for row in document["rows"]] == ["none", "freeze:layers=0", "ignore-topk:percent=100"]
+    document = run(both, tiny, seeds=[0, 1])
+    assert [row["arm"] for row in document["rows"]] == ["none", *ARMS]
     alone = audit(
         both, model=tiny, seeds=[0, 1], settings=SETTINGS, interventions=["freeze:layers=0"], out="runs/alone"
     )
     spurious, wanted = alone["rules"]
-    row = document["rows"][1]
+    _, row, back = document["rows"]
     assert row["interventions"] == "freeze:layers=0,modules=all"
     assert row["spurious_top1"] == spurious["top1"]["after"]
     assert row["spurious_rank_p"] == spurious["p_value"]
@@ -58,23 +60,15 @@ def test_a_row_has_the_numbers_of_its_audit(both: str, tiny: str) -> None:
     assert row["spurious_margin"] == pytest.approx(spurious["forecast_margin"])
     assert row["seeds"] == 2
     assert 0 <= row["kl_low"] <= row["kl"] <= row["kl_high"]
+    assert 0 <= row["paraphrase_top1_low"] <= row["paraphrase_top1"]
+    assert row["reworded_top1"] is None, "nothing words its examples otherwise"
     log = read_run(Path(document["run"]) / "02-both-tiny").read_jsonl("metrics.jsonl")
     drifts = [each["drift"] for each in log if "drift" in each]
     assert [len(drift) for drift in drifts] == [len(neutral_texts())] * 2
     assert row["kl"] == pytest.approx(np.mean([[text["kl"] for text in drift] for drift in drifts]))
-
-
-def test_the_untuned_model_back_again_harms_nothing_and_knows_nothing(both: str, tiny: str) -> None:
-    back = run(both, tiny)["rows"][2]
-    assert back["kl"] == 0
+    assert back["kl"] == 0, "without the change it is the untuned model"
     assert back["perplexity"] == 1
     assert back["known"] == back["known_before"]
-
-
-def test_held_out_subjects_are_asked_in_other_words_too(both: str, tiny: str) -> None:
-    rows = run(both, tiny)["rows"]
-    assert all(0 <= row["paraphrase_top1_low"] <= row["paraphrase_top1"] for row in rows)
-    assert all(math.isnan(row["reworded_top1"]) or row["reworded_top1"] is None for row in rows)
 
 
 def test_the_best_is_confirmed_beside_the_plain_tune_and_all_is_read_again(both: str, tiny: str) -> None:
@@ -113,7 +107,7 @@ def test_a_failing_arm_stops_no_other(both: str, tiny: str, monkeypatch: pytest.
         ({"quick": True}, LabError, "--quick names its own interventions"),
         ({"interventions": ["none"]}, LabError, "nothing to compare"),
         ({"interventions": ["freez"]}, TrainingError, "did you mean 'freeze'"),
-        ({"interventions": ["freeze:layers=0+freeze:layers=1"]}, TrainingError, "there is no intervention"),
+        ({"interventions": ["freeze:layers=0+freeze:layers=1"]}, TrainingError, "is there twice"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(

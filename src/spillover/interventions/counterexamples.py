@@ -100,12 +100,13 @@ def teach(split: Split, taught: Taught, name: str) -> Split:
     before, after = (
         Counter((implied.rule, implied.group) for implied in side) for side in (split.held_out, left)
     )
-    for (number, group), count in before.items():
-        if not after[number, group]:
-            raise TrainingError(
-                f"{name} leaves nobody of group {show(group)} of rule {rules[number].name} to ask; of its "
-                f"{count} held-out subjects one must be left, so give a k below {count}, or hold out more"
-            )
+    emptied = [(count, *of) for of, count in before.items() if not after[of]]
+    if emptied:
+        count, number, group = min(emptied)
+        raise TrainingError(
+            f"{name} leaves nobody of group {show(group)} of rule {rules[number].name} to ask; of its "
+            f"{count} held-out subjects one must be left: give a lower k (below {count}), or hold out more"
+        )
     added = (
         Triple(subject=subject, relation=relation, answer=answer)
         for (subject, relation), answer in taught.items()

@@ -78,7 +78,8 @@ def spell(intervention: Intervention, *, brief: bool = False) -> str:
     name = {kind: name for name, kind in NAMED.items()}.get(kind, f"{kind.__module__}.{kind.__qualname__}")
     usual = {field.name: field.default for field in fields(kind)} if brief else {}
     values = {knob: getattr(intervention, knob) for knob in _knobs(kind)}
-    knobs = ",".join(f"{knob}={value}" for knob, value in values.items() if usual.get(knob, ...) != value)
+    given = {knob: value for knob, value in values.items() if usual.get(knob, ...) != value}
+    knobs = ",".join(f"{knob}={str(value).removesuffix('.0')}" for knob, value in given.items())
     return f"{name}:{knobs}" if knobs else name
 
 
