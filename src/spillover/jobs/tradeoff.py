@@ -52,7 +52,7 @@ def tradeoff(
             "data": kb,
             "model": model,
             "interventions": [arm.name for arm in arms],
-            "confirm": list(confirm),
+            "confirm": list(confirm) or None,
         },
         executor=executor,
         out=out,

@@ -45,8 +45,8 @@ class Findings:
     """Its table, every row with the same names."""
     draw: Callable[[], Chart]
     checks: Sequence[Check]
-    advice: str = ""
-    """What to do about it, in a few sentences."""
+    advice: Sequence[str] = ()
+    """What to do about it, in a sentence, and then the evidence, sentence by sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -95,7 +95,7 @@ def results_of(
         {
             "name": name,
             "claim": claim,
-            **({"advice": findings.advice} if findings.advice else {}),
+            **({"advice": list(findings.advice)} if findings.advice else {}),
             "checks": [
                 {
                     "statement": check.statement,

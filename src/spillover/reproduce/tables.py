@@ -18,7 +18,8 @@ def checks_table(document: Mapping[str, Any]) -> RenderableType:
         statement = (check["statement"], Text(check["measured"], style="dim"))
         table.add_row(Text(check["verdict"], style=style), statement)
     where = f"{document['seconds']:.0f} s; chart.html, .svg, .pdf and table.csv in {document['run']}"
-    advice = [Text(document["advice"], style="bold")] if document.get("advice") else []
+    said = document.get("advice") or []
+    advice = [Text(said[0], style="bold"), Text(" ".join(said[1:]))] if said else []
     return Group(
         Text(document["name"], style="bold"),
         Text(document["claim"]),

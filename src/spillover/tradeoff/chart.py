@@ -62,7 +62,7 @@ def _beside_theory(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
         .mark_point(filled=True, size=60, opacity=1)
         .encode(x=x, y=y, color=colour, shape=shape),
     ).properties(
-        width=520, height=alt.Step(22), title="Beside the theory: interventions that change its table or norm"
+        width=700, height=alt.Step(22), title="Beside the theory: interventions that change its table or norm"
     )
 
 
@@ -102,11 +102,11 @@ def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
                 "kl:Q",
                 title="harm: KL on neutral text (nats a token)",
                 scale=alt.Scale(range=[40, 500]),
-                legend=alt.Legend(format=".2f", tickCount=3),
+                legend=alt.Legend(format=".2f", tickCount=3, titleLimit=400),
             ),
             tooltip=["arm:N", "facts:Q", "wanted_top1:Q", "spurious_top1:Q", "kl:Q"],
         ),
         alt.Chart(data(labelled))
         .mark_text(align="right", dx=-10, dy=-8, color=INK, fontSize=11)
         .encode(x=x, y=y, text="arm:N"),
-    ).properties(width=520, height=420)
+    ).properties(width=700, height=420)

@@ -92,11 +92,11 @@ def best(rows: Sequence[Row]) -> Row | None:
     return max(others, key=lambda row: (demands(row, plain_of(row, rows)).met, -left(row)), default=None)
 
 
-def recommendation(rows: Sequence[Row]) -> str:
-    """Which intervention to take, and on what evidence, in a few sentences."""
+def recommendation(rows: Sequence[Row]) -> list[str]:
+    """Which intervention to take, in a sentence, and then on what evidence."""
     row = best(rows)
     if row is None:
-        return ""
+        return []
     plain = plain_of(row, rows)
     found = demands(row, plain)
     several = "in every seed" if row["seeds"] > 1 else "in this one seed"
@@ -119,4 +119,4 @@ def recommendation(rows: Sequence[Row]) -> str:
             f"(plain {number(plain['wanted_rank'])})."
         )
     parts.append(f"KL on neutral text {row['kl']:.3f} nats a token (plain {plain['kl']:.3f}).")
-    return " ".join(parts)
+    return parts
