@@ -11,6 +11,7 @@ from spillover.tradeoff.arms import PLAIN
 from spillover.tradeoff.choice import LEAST_FACTS, plain_of
 
 _SAME_MARGIN = 0.01
+_SHARE = alt.Scale(domain=[0, 1])
 _KNOWN, _MISSING = "facts learned", "facts missing"
 
 
@@ -73,8 +74,15 @@ def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
     """
     dots = [{**row, "learned": _KNOWN if row["facts"] >= LEAST_FACTS else _MISSING} for row in rows]
     labelled = [row for row in dots if row["front"] or row["arm"] == PLAIN]
-    x = alt.X("wanted_top1:Q", title="wanted rule's answer first (share)", scale=alt.Scale(domain=[0, 1]))
-    y = alt.Y("spurious_top1:Q", title="spurious rule's answer first (share)", scale=alt.Scale(domain=[0, 1]))
+    x = alt.X(
+        "wanted_top1:Q", title="wanted rule's answer first (share)", scale=_SHARE, axis=alt.Axis(tickCount=5)
+    )
+    y = alt.Y(
+        "spurious_top1:Q",
+        title="spurious rule's answer first (share)",
+        scale=_SHARE,
+        axis=alt.Axis(tickCount=5),
+    )
     base = alt.Chart(data(dots))
     thin = {"strokeWidth": 1, "opacity": 0.35, "color": NULL}
     chance = (
