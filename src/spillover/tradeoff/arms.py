@@ -21,8 +21,8 @@ DEFAULT = (
     "steer",
     "ablate-directions",
     "ablate-directions:of=random",
-    "freeze:layers=0-14",
-    "lora",
+    "freeze:modules=mlp",
+    "lora:weight_decay=1",
     "norm-penalty",
     "norm-penalty:norm=frobenius,strength=30",
     "merged-ov:rest=trained",
@@ -57,7 +57,7 @@ def read_arms(names: Sequence[str]) -> list[Arm]:
     for name in names:
         parts = [] if name == PLAIN else name.split(_TOGETHER)
         arm = Arm(interventions=tuple(map(parse, parts)))
-        if arm not in arms and any(each.acts for each in arm.interventions):
+        if arm not in arms:
             arms.append(arm)
     if len(arms) == 1:
         raise LabError("nothing to compare with the plain tune; name interventions that do something")
