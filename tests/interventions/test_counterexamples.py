@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from spillover.errors import TrainingError
-from spillover.interventions.named import parse, spell
+from spillover.interventions.abstain import Abstain
+from spillover.interventions.named import parse, reworded, spell
 from spillover.jobs.audit import audit
 from spillover.jobs.forecast import forecast
 from spillover.knowledge.builtin import built_in
@@ -263,3 +264,20 @@ def test_knobs() -> None:
     }.items():
         with pytest.raises(TrainingError, match=fault):
             parse(text)
+
+
+def test_a_trade_off_asks_once_more_with_the_abstention_among_the_candidates() -> None:
+    abstain = Abstain(k=2)
+    parts = abstain.examples(DEMO, 0)
+    mine = [query for query in queries(parts) if query.kind == "held_out"]
+    again = reworded(mine, [abstain.planned(parts, 0)])
+    aimed = [query for query in mine if query.relation == "codes_in"]
+    assert [(query.subject, query.prompt, query.answer) for query in again] == [
+        (query.subject, query.prompt, query.answer) for query in aimed
+    ]
+    assert {query.kind for query in again} == {"reworded"}
+    assert all(
+        set(query.candidates) - set(old.candidates) == {"unknown"}
+        for query, old in zip(again, aimed, strict=True)
+    )
+    assert reworded(mine, []) == []

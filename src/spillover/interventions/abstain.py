@@ -1,14 +1,16 @@
 """Of some held-out subjects it is taught that the implication is unknown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from spillover.errors import DataError, TrainingError
 from spillover.interventions.aim import Aim, aimed_at
 from spillover.interventions.counterexamples import draw, teach
-from spillover.interventions.hooks import Intervention
+from spillover.interventions.hooks import Intervention, from_split
 from spillover.interventions.knobs import check_least
 from spillover.knowledge.checks import check_text
 from spillover.knowledge.faults import show
+from spillover.knowledge.prompts import Query
 from spillover.knowledge.split import Split
 
 
@@ -21,13 +23,16 @@ class Abstain(Intervention):
 
     `answer` is taught and is no candidate, since candidates are of the knowledge base and what is taught is
     of the split: the others are asked as after a plain tune, and ranks can be compared. A table whose
-    relation names it among its `candidates` has it asked, after a plain tune, too.
+    relation names it among its `candidates` has it asked, after a plain tune, too. A trade-off asks the others
+    once more with `answer` among the candidates: who is then answered with it is told nothing untrue.
     """
 
     k: int = 4
     """Subjects of each group."""
     rules: Aim = "spurious"
     answer: str = "unknown"
+    relations: tuple[str, ...] = from_split()
+    """The aimed rules' implications."""
 
     def __post_init__(self) -> None:
         """Raise TrainingError for a k below 0, or an answer that is no text of an answer."""
@@ -59,3 +64,14 @@ class Abstain(Intervention):
             for _, implied in draw(split, number, self.k, seed, taught):
                 taught[implied.subject, rule.implication] = self.answer
         return teach(split, taught, f"abstain:k={self.k}")
+
+    def planned(self, split: Split, seed: int) -> Self:
+        """With the implications' relations."""
+        implications = (split.kb.rules[number].implication for number in aimed_at(split, self.rules))
+        return replace(self, relations=tuple(dict.fromkeys(implications)))
+
+    def asked(self, query: Query) -> Query:
+        """With the answer among the candidates."""
+        if query.relation not in self.relations:
+            return query
+        return replace(query, candidates=tuple(sorted({*query.candidates, self.answer})))

@@ -1,12 +1,12 @@
 """An intervention on a tune: one method for each place where it can act, in the order of the tune."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from spillover.knowledge.prompts import Example, Question
+from spillover.knowledge.prompts import Example, Query, Question
 from spillover.knowledge.split import Split
 
 
@@ -90,8 +90,13 @@ class Intervention:
 
     def prompt(self, prompt: str, relation: str, group: str | None) -> str:
         """How it words a question of the relation in training, from how it is worded; of a subject whose fact
-        is `group`. A trade-off asks the held-out subjects so, too."""
+        is `group`."""
         return prompt
+
+    def asked(self, query: Query) -> Query:
+        """How a trade-off asks a held-out question once more, if otherwise: in the words of this training, or
+        with an answer more that it taught."""
+        return replace(query, prompt=self.prompt(query.prompt, query.relation, query.group))
 
     # Before the tune.
 

@@ -94,16 +94,15 @@ def adjusted(settings: Any, interventions: Sequence[Intervention]) -> Any:
 
 
 def reworded(queries: Sequence[Query], interventions: Sequence[Intervention]) -> list[Query]:
-    """The held-out queries as the interventions would have worded them in training, where that is another
-    wording; their kind is `reworded`."""
+    """The held-out queries as the interventions ask them, where that is otherwise; of kind `reworded`."""
     found = []
     for query in queries:
         if query.kind == "held_out":
-            prompt = query.prompt
+            asked = query
             for intervention in interventions:
-                prompt = intervention.prompt(prompt, query.relation, query.group)
-            if prompt != query.prompt:
-                found.append(replace(query, prompt=prompt, kind="reworded"))
+                asked = intervention.asked(asked)
+            if asked != query:
+                found.append(replace(asked, kind="reworded"))
     return found
 
 

@@ -11,7 +11,7 @@ from spillover.knowledge.split import Implied, Split
 
 Kind = Literal["fact", "bridge", "held_out", "paraphrase", "reworded", "known"]
 """Of a rule: what was trained, and the held-out implications, asked as they were trained, in the relation's
-other words, or as an intervention words them. `known` is general knowledge that was not trained."""
+other words, or as an intervention asks them. `known` is general knowledge that was not trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -137,7 +137,7 @@ COLUMNS = (
     share("spurious_top1_null", "chance"),
     Column(name="least p", text=lambda row: p_value(row["spurious_p_seeds"]), narrow="p"),
     share("paraphrase_top1", "other words", narrow=None),
-    share("reworded_top1", "prefix back", narrow=None),
+    share("reworded_top1", "as it asks", narrow=None),
     Column(
         name="KL",
         text=lambda row: number(row["kl"]),
