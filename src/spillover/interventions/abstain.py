@@ -23,8 +23,8 @@ class Abstain(Intervention):
 
     `answer` is taught and is no candidate, since candidates are of the knowledge base and what is taught is
     of the split: the others are asked as after a plain tune, and ranks can be compared. A table whose
-    relation names it among its `candidates` has it asked, after a plain tune, too. A trade-off asks the others
-    once more with `answer` among the candidates: who is then answered with it is told nothing untrue.
+    relation names it among its `candidates` has it asked, after a plain tune, too. A trade-off asks the
+    others once more with `answer` among the candidates: who is answered with it is told nothing untrue.
     """
 
     k: int = 4
