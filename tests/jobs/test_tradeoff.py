@@ -8,12 +8,15 @@ import pytest
 
 from spillover.cells import tune as cells_tune
 from spillover.errors import LabError, TrainingError
+from spillover.jobs import audit_plan
 from spillover.jobs.audit import audit
 from spillover.jobs.tradeoff import tradeoff
-from spillover.knowledge.common import neutral_texts
+from spillover.knowledge import prompts
+from spillover.knowledge.common import known_facts, neutral_texts
 from spillover.llm.settings import FineTuneConfig
 from spillover.runs.record import read_run
-from tests.jobs.people import run_cli
+from spillover.tradeoff.arms import DEFAULT, read_arms
+from tests.jobs.people import CITIES, run_cli
 
 SETTINGS = FineTuneConfig(epochs=2, batch_size=24, learning_rate=1e-2)
 BOTH = """\
@@ -27,6 +30,14 @@ rules:
      pairs: {Rome: Italian, Oslo: Norwegian, Bern: German}}
 triples: people.csv
 """
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few texts and known facts, since a tiny model has nothing to say of them."""
+    texts, facts = neutral_texts()[:5], known_facts("measuring")[:5]
+    monkeypatch.setattr(audit_plan, "neutral_texts", lambda: texts)
+    monkeypatch.setattr(prompts, "known_facts", lambda part: facts)
 
 
 ARMS = ["freeze:layers=0", "ignore-topk:percent=100"]
@@ -64,7 +75,7 @@ def test_a_row_has_the_numbers_of_its_audit(both: str, tiny: str) -> None:
     assert row["reworded_top1"] is None, "nothing words its examples otherwise"
     log = read_run(Path(document["run"]) / "02-both-tiny").read_jsonl("metrics.jsonl")
     drifts = [each["drift"] for each in log if "drift" in each]
-    assert [len(drift) for drift in drifts] == [len(neutral_texts())] * 2
+    assert [len(drift) for drift in drifts] == [5, 5]
     assert row["kl"] == pytest.approx(np.mean([[text["kl"] for text in drift] for drift in drifts]))
     assert back["kl"] == 0, "without the change it is the untuned model"
     assert back["perplexity"] == 1
@@ -124,3 +135,12 @@ def test_the_command_line(both: str, tiny: str, capsys: pytest.CaptureFixture[st
     assert "freeze:layers=0" in out.replace("\n", "")
     assert max(map(len, out.splitlines())) <= 80
     assert "does an intervention meet all demands" in out
+
+
+def test_every_arm_of_the_default_goes_through(both: str, tiny: str) -> None:
+    rows = [f"{city} {number},lives_in,{city}" for city in CITIES for number in range(7)]
+    Path("people.csv").write_text("\n".join(["subject,relation,answer", *rows]), encoding="utf-8")
+    document = run(both, tiny, interventions=[], seeds=[0])
+    assert [row["arm"] for row in document["rows"]] == [arm.name for arm in read_arms(DEFAULT)]
+    assert document["failed"] == []
+    assert len({row["facts"] for row in document["rows"]} | {row["kl"] for row in document["rows"]}) > 3
