@@ -97,7 +97,7 @@ def test_at_strength_0_it_is_the_plain_tune(folder: Path) -> None:
 
 def test_knobs() -> None:
     assert parse("kl-anchor") == KLAnchor(strength=1, subjects=40, batch=4)
-    assert spell(parse("kl-anchor:strength=2")) == "kl-anchor:strength=2.0,subjects=40,batch=4,rules=spurious"
+    assert spell(parse("kl-anchor:strength=2")) == "kl-anchor:strength=2,subjects=40,batch=4,rules=spurious"
     for text, fault in {
         "kl-anchor:strength=-1": "kl-anchor: strength must be a number from 0 up, got -1",
         "kl-anchor:strength=nan": "kl-anchor: strength must be a number from 0 up, got nan",

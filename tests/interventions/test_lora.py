@@ -114,11 +114,11 @@ def test_the_record_has_the_rate_that_was_tuned_with(
     audit("demo", model=str(folder), settings=settings, interventions=["lora:weight_decay=1"], out="mine")
     recorded = read_run("mine").manifest["arguments"]
     assert recorded["learning_rate"] == LORA_RATE
-    assert recorded["interventions"] == ["lora:rank=8,weight_decay=1.0"]
+    assert recorded["interventions"] == ["lora:rank=8,weight_decay=1"]
 
 
 def test_a_killed_tune_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, Any] = {"interventions": [Lora(rank=2, weight_decay=1.0)]}
+    options: dict[str, Any] = {"interventions": [Lora(rank=2, weight_decay=1)]}
     whole = tuning.tune(folder, tmp_path / "whole", **options)
     assert same(whole, killed_and_resumed(folder, tmp_path, monkeypatch, **options))
 

@@ -108,7 +108,7 @@ def test_at_strength_0_it_is_the_plain_tune(folder: Path) -> None:
 
 
 def test_knobs_and_what_it_cannot_act_on(folder: Path, tmp_path: Path) -> None:
-    assert spell(parse("steer")) == "steer:strength=1.0,layer=middle,direction=trait,rules=spurious"
+    assert spell(parse("steer")) == "steer:strength=1,layer=middle,direction=trait,rules=spurious"
     assert parse("steer:layer=3") == Steer(layer=3)
     for text, fault in {
         "steer:strength=-1": "steer: strength must be a number from 0 up, got -1",
