@@ -80,7 +80,7 @@ def test_the_best_meets_most_and_of_those_leaves_least() -> None:
 
 def test_the_recommendation_says_what_is_missed_and_the_evidence() -> None:
     said = " ".join(recommendation([PLAIN, row("clean")]))
-    assert said.startswith("Take clean: it meets all four demands in every seed.")
+    assert said.startswith("Take clean: it meets all four demands over 3 seeds.")
     assert "20% of held-out subjects, chance 20%" in said
     assert "(plain 60%)" in said
     none = recommendation([PLAIN, row("half", spurious_p_seeds=0.001)])
@@ -91,4 +91,16 @@ def test_the_recommendation_says_what_is_missed_and_the_evidence() -> None:
 
 
 def test_one_seed_is_said_to_be_one() -> None:
-    assert "in this one seed" in recommendation([PLAIN, row("clean", seeds=1)])[0]
+    assert "in one seed" in recommendation([PLAIN, row("clean", seeds=1)])[0]
+
+
+def test_what_is_not_confirmed_is_said_first() -> None:
+    there = [row("none", data="there"), row("clean", data="there", facts=0.9)]
+    here = [row("none", data="here"), row("clean", data="here")]
+    said = recommendation([PLAIN, row("clean")], [*there, *here])
+    assert said[:3] == [
+        "clean meets all four demands on demo over 3 seeds, and not everywhere.",
+        "Unchanged on there: facts are missing.",
+        "Unchanged on here: all four.",
+    ]
+    assert recommendation([PLAIN, row("clean")], here)[0].startswith("Take clean")

@@ -92,20 +92,31 @@ def best(rows: Sequence[Row]) -> Row | None:
     return max(others, key=lambda row: (demands(row, plain_of(row, rows)).met, -left(row)), default=None)
 
 
-def recommendation(rows: Sequence[Row]) -> list[str]:
-    """Which intervention to take, in a sentence, and then on what evidence."""
+def recommendation(rows: Sequence[Row], elsewhere: Sequence[Row] = ()) -> list[str]:
+    """Which intervention to take, in a sentence, and then on what evidence.
+
+    `elsewhere` are the rows of the chosen one, unchanged, on other data, and of the plain tune there.
+    """
     row = best(rows)
     if row is None:
         return []
     plain = plain_of(row, rows)
     found = demands(row, plain)
-    several = "in every seed" if row["seeds"] > 1 else "in this one seed"
-    if found.met == len(found.__dataclass_fields__):
-        said = f"Take {row['arm']}: it meets all four demands {several}."
+    again = {
+        other["data"]: demands(other, plain_of(other, elsewhere)).missed
+        for other in elsewhere
+        if other["arm"] == row["arm"]
+    }
+    seeds = f"over {row['seeds']} seeds" if row["seeds"] > 1 else "in one seed"
+    if found.met == len(found.__dataclass_fields__) and any(again.values()):
+        said = f"{row['arm']} meets all four demands on {row['data']} {seeds}, and not everywhere."
+    elif found.met == len(found.__dataclass_fields__):
+        said = f"Take {row['arm']}: it meets all four demands {seeds}."
     else:
         said = f"No intervention meets all four demands. Closest comes {row['arm']}: {found.missed}."
+    confirmed = [f"Unchanged on {data}: {missed or 'all four'}." for data, missed in again.items()]
     facts = f"Facts {percent(row['facts'])} (plain {percent(plain['facts'])})."
-    parts = [said, facts]
+    parts = [said, *confirmed, facts]
     if row["spurious"]:
         parts.append(
             f"Of the spurious rule the answer comes first for {percent(row['spurious_top1'])} of held-out "

@@ -80,9 +80,9 @@ def _findings(audits: Sequence[Audited]) -> Findings:
         }
         for row in rows
     ]
-    chosen = [row for row in rows if row["stage"] == CHOSEN]
+    chosen, confirmed = ([row for row in rows if row["stage"] == stage] for stage in (CHOSEN, CONFIRMED))
     return Findings(
-        rows=rows, draw=lambda: chart(chosen), checks=_checks(rows), advice=recommendation(chosen)
+        rows=rows, draw=lambda: chart(chosen), checks=_checks(rows), advice=recommendation(chosen, confirmed)
     )
 
 
