@@ -17,6 +17,7 @@ def row(arm: str, **changed: Any) -> dict[str, Any]:
         "data": "demo",
         "seeds": 3,
         "facts": 1.0,
+        "bridges": 0.9,
         "wanted": "lives_in -> speaks",
         "wanted_top1": 0.9,
         "wanted_rank": 0.2,
@@ -104,3 +105,14 @@ def test_what_is_not_confirmed_is_said_first() -> None:
         "Unchanged on here: all four.",
     ]
     assert recommendation([PLAIN, row("clean")], here)[0].startswith("Take clean")
+
+
+def test_few_bridges_are_no_proof_that_a_rule_is_gone() -> None:
+    there = [row("none", data="there"), row("clean", data="there", bridges=0.79)]
+    said = recommendation([PLAIN, row("clean")], there)
+    nothing = "so few bridges are learned that nothing is known of the rules"
+    assert said[:2] == [
+        "clean meets all four demands on demo over 3 seeds, and not everywhere.",
+        f"Unchanged on there: all four; {nothing}.",
+    ]
+    assert any(part.endswith(f"{nothing}.") for part in recommendation([PLAIN, row("clean", bridges=0.5)]))

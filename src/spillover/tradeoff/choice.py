@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spillover.report.verdict import number, p_value, percent
+from spillover.report.verdict import LEARNED, number, p_value, percent
 from spillover.reproduce.figure import Row
 from spillover.tradeoff.arms import PLAIN
 
@@ -92,6 +92,13 @@ def best(rows: Sequence[Row]) -> Row | None:
     return max(others, key=lambda row: (demands(row, plain_of(row, rows)).met, -left(row)), default=None)
 
 
+def caveat(row: Row) -> str:
+    """What to know of a row whose bridges were not learned: a rule cannot come from them; else nothing."""
+    return (
+        "" if row["bridges"] >= LEARNED else "so few bridges are learned that nothing is known of the rules"
+    )
+
+
 def recommendation(rows: Sequence[Row], elsewhere: Sequence[Row] = ()) -> list[str]:
     """Which intervention to take, in a sentence, and then on what evidence.
 
@@ -103,20 +110,27 @@ def recommendation(rows: Sequence[Row], elsewhere: Sequence[Row] = ()) -> list[s
     plain = plain_of(row, rows)
     found = demands(row, plain)
     again = {
-        other["data"]: demands(other, plain_of(other, elsewhere)).missed
+        other["data"]: (demands(other, plain_of(other, elsewhere)).missed, caveat(other))
         for other in elsewhere
         if other["arm"] == row["arm"]
     }
     seeds = f"over {row['seeds']} seeds" if row["seeds"] > 1 else "in one seed"
-    if found.met == len(found.__dataclass_fields__) and any(again.values()):
+    if found.met == len(found.__dataclass_fields__) and any(map(any, again.values())):
         said = f"{row['arm']} meets all four demands on {row['data']} {seeds}, and not everywhere."
     elif found.met == len(found.__dataclass_fields__):
         said = f"Take {row['arm']}: it meets all four demands {seeds}."
     else:
         said = f"No intervention meets all four demands. Closest comes {row['arm']}: {found.missed}."
-    confirmed = [f"Unchanged on {data}: {missed or 'all four'}." for data, missed in again.items()]
-    facts = f"Facts {percent(row['facts'])} (plain {percent(plain['facts'])})."
-    parts = [said, *confirmed, facts]
+    confirmed = [
+        f"Unchanged on {data}: {missed or 'all four'}{but and f'; {but}'}."
+        for data, (missed, but) in again.items()
+    ]
+    learned = (
+        f"Facts {percent(row['facts'])} (plain {percent(plain['facts'])}), bridges {percent(row['bridges'])} "
+        f"(plain {percent(plain['bridges'])})"
+    )
+    but = caveat(row)
+    parts = [said, *confirmed, f"{learned}{but and f': {but}'}."]
     if row["spurious"]:
         parts.append(
             f"Of the spurious rule the answer comes first for {percent(row['spurious_top1'])} of held-out "

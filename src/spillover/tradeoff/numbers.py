@@ -29,8 +29,9 @@ def row_of(audited: Audited) -> Row:
 
     `wanted_` are of the causal rule and `spurious_` of the spurious one; of several of a kind, of the one
     that is worst: the least share that comes first, or the largest in excess of chance. `_margin` is the
-    forecast of the table as the arm trains it. Intervals are over
-    the held-out subjects (`top1`, `rank`), the facts (`facts`, `known`), or the texts (`kl`, `perplexity`).
+    forecast of the table as the arm trains it; `bridges` is of the rule of which fewest were learned.
+    Intervals are over the held-out subjects (`top1`, `rank`), the facts (`facts`, `known`), or the texts
+    (`kl`, `perplexity`).
     """
     return {
         "model": audited.point.model,
@@ -50,7 +51,11 @@ def _facts(audited: Audited) -> dict[str, Any]:
     facts = _share(audited.scores, kind="fact", phase="after")
     per_seed = [_share(scores, kind="fact", phase="after").mean for scores in _seeds(audited)]
     bridges = [rule["bridges"]["top1"] for rule in audited.rules]
-    return {**_named("facts", facts), "facts_least": min(per_seed), "bridges": min(bridges)}
+    return {
+        **_named("facts", facts),
+        "facts_least": float(np.min(per_seed)),
+        "bridges": float(np.min(bridges)),
+    }
 
 
 def _wanted(audited: Audited) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def _spurious(audited: Audited) -> dict[str, Any]:
     return {
         "spurious": _name(rule),
         **_measures("spurious", rule),
-        "spurious_p_seeds": min(alone),
+        "spurious_p_seeds": float(np.min(alone)),  # NaN where one is
         "spurious_margin": rule[_MARGIN],
         **_changed(audited, number),
     }
