@@ -57,7 +57,7 @@ def audit(
     shuffle
         The null control: deal the bridges' implications out at random before training.
     interventions
-        What else is done to the tune, as NAME:knob=value: merged-ov, factorized-ov (see the guide).
+        What else is done to the tune, e.g. early-stop or ignore-topk:percent=8 (see the guide).
     keep_model
         Keep the tuned weights in the run folder.
     out
