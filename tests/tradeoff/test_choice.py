@@ -115,4 +115,6 @@ def test_few_bridges_are_no_proof_that_a_rule_is_gone() -> None:
         "clean meets all four demands on demo over 3 seeds, and not everywhere.",
         f"Unchanged on there: all four; {nothing}.",
     ]
+    seen = [PLAIN, row("seen", bridges=0.5, spurious_p_seeds=0.001)]
+    assert not any(nothing in part for part in recommendation(seen)), "a rule that is seen was taught"
     assert any(part.endswith(f"{nothing}.") for part in recommendation([PLAIN, row("clean", bridges=0.5)]))

@@ -93,10 +93,10 @@ def best(rows: Sequence[Row]) -> Row | None:
 
 
 def caveat(row: Row) -> str:
-    """What to know of a row whose bridges were not learned: a rule cannot come from them; else nothing."""
-    return (
-        "" if row["bridges"] >= LEARNED else "so few bridges are learned that nothing is known of the rules"
-    )
+    """What to know of a row in which the spurious rule is gone and was never taught; else nothing."""
+    if row["bridges"] >= LEARNED or row["spurious_p_seeds"] <= UNSEEN:
+        return ""
+    return "so few bridges are learned that nothing is known of the rules"
 
 
 def recommendation(rows: Sequence[Row], elsewhere: Sequence[Row] = ()) -> list[str]:

@@ -43,7 +43,7 @@ def study(name: str, arms: Sequence[Arm], confirm: Sequence[str]) -> Study:
         for model in request.models:
             row = best([row_of(audited) for audited in tried if audited.point.model == model])
             chosen += [(model, arm) for arm in arms if row and arm.name in (PLAIN, row["arm"])]
-        return [_point(request, model, kb, arm, CONFIRMED) for model, arm in chosen for kb in confirm]
+        return [_point(request, model, kb, arm, CONFIRMED) for kb in confirm for model, arm in chosen]
 
     return Study(
         name=name,
