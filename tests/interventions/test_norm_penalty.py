@@ -12,8 +12,8 @@ from spillover.interventions.named import parse
 from spillover.interventions.norm_penalty import NormPenalty, shrink
 from spillover.llm import models
 from spillover.llm.acting import before
-from tests.interventions.acting import killed_and_resumed, planned_tune
 from tests.interventions.test_hooks import tune
+from tests.interventions.tuned import killed_and_resumed, planned_tune
 from tests.llm import tuning
 from tests.llm.tuning import CONFIG, same
 from tests.tiny_models import save_tiny_model

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from spillover.cells.cell import Cell
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.named import parse
 from spillover.jobs.audit_plan import plan_audit
 from spillover.knowledge.builtin import built_in
 from spillover.knowledge.split import Split, split
 from spillover.llm import finetune
+from spillover.llm.settings import FineTuneConfig
 from tests.llm import tuning
 from tests.llm.tuning import CONFIG
 
@@ -36,6 +38,12 @@ def identities(model: Path, *interventions: str) -> list[str]:
     return [cell.identity for cell in plan.tuned.values()]
 
 
+def planned_tune(folder: Path, *interventions: str | Intervention, settings: FineTuneConfig = CONFIG) -> Cell:
+    """The cell of an audit of the demo."""
+    plan = plan_audit("demo", model=str(folder), seeds=None, settings=settings, interventions=interventions)
+    return plan.tuned[0]
+
+
 def goes_on_after_a_kill(
     folder: Path,
     tmp_path: Path,
@@ -49,20 +57,38 @@ def goes_on_after_a_kill(
     """
     acting: dict[str, Any] = {"interventions": interventions, "config": replace(CONFIG, epochs=2)}
     whole = tuning.tune(folder, tmp_path / "whole", **acting)
-    monkeypatch.setattr(finetune, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    return tuning.same(
+        whole, killed_and_resumed(folder, tmp_path, monkeypatch, at=4, rehearsed=rehearsed, **acting)
+    )
 
+
+def killed_and_resumed(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    at: int = 5,
+    rehearsed: int = 0,
+    **options: Any,
+) -> Any:
+    """What a tune leaves that was killed at a step and went on; before it there is a rehearsal of so many."""
     made = 0
 
     def kill(step: int, steps: int) -> None:
         nonlocal made
         made += 1
-        if made == rehearsed + 4:
-            assert step == 4
+        if made == rehearsed + at:
+            assert step == at
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(finetune, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        tuning.tune(folder, tmp_path, on_step=kill, **acting)
-    return tuning.same(whole, tuning.tune(folder, tmp_path, **acting))
+        tuning.tune(folder, tmp_path / "killed", on_step=kill, **options)
+    assert list((tmp_path / "killed" / "checkpoints").glob("checkpoint-*"))
+    steps: list[int] = []
+    resumed = tuning.tune(folder, tmp_path / "killed", on_step=lambda step, _: steps.append(step), **options)
+    assert 1 < steps[0] <= (rehearsed or at), "it goes on from a checkpoint"
+    return resumed
 
 
 def after_first(model: Any, ids: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from spillover.cli.executors import Where, executor
+from spillover.cli.executors import Where, executor, settings
 from spillover.cli.output import Bars, Json, print_json, print_line, print_rich, tell
 from spillover.errors import DataError
 
@@ -70,23 +70,20 @@ def audit(
     from spillover.gate import parse_gate
 
     gate = parse_gate(fail_on) if fail_on else None
-    given = {
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "lora": lora,
-        "processes": processes,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
     with Bars() as bars:
         from spillover.jobs.audit import audit as run_audit
-        from spillover.llm.settings import FineTuneConfig
 
         results = run_audit(
             kb,
             model=model,
             seeds=seeds,
-            settings=FineTuneConfig(**given),
+            settings=settings(
+                epochs=epochs,
+                learning_rate=learning_rate,
+                batch_size=batch_size,
+                lora=lora,
+                processes=processes,
+            ),
             shuffle=shuffle,
             interventions=interventions,
             keep_model=keep_model,

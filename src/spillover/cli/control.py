@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from spillover.cli.executors import Where, executor
+from spillover.cli.executors import Where, executor, settings
 from spillover.cli.output import Bars, Json, print_json, print_rich, tell
 
 _SEVERAL = Parameter(negative="", consume_multiple=True, show_default=False)
@@ -70,18 +70,15 @@ def tradeoff(
     out
         The run folder, runs/tradeoff if not given; an unfinished run in it goes on where it was stopped.
     """
-    given = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "lora": lora}
-    given = {name: value for name, value in given.items() if value is not None}
     with redirect_stdout(sys.stderr), Bars() as bars:  # Ray prints there what befell its nodes
         from spillover.jobs.tradeoff import tradeoff as run_tradeoff
-        from spillover.llm.settings import FineTuneConfig
 
         document = run_tradeoff(
             kb,
             model=model,
             interventions=interventions,
             seeds=seeds or None,
-            settings=FineTuneConfig(**given),
+            settings=settings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, lora=lora),
             quick=quick,
             confirm=confirm,
             executor=executor(on, workers),

@@ -3,19 +3,20 @@
 Legend of shapes: P prompts, k directions, d the residual stream.
 """
 
-import zlib
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 from spillover.errors import TrainingError
-from spillover.interventions.aim import Aim, aimed_at
+from spillover.interventions.aim import Aim, implications_of
 from spillover.interventions.hooks import Before, Intervention, from_split
 from spillover.interventions.knobs import check_least
 from spillover.interventions.residual import (
     Layer,
     change_while_training,
+    check_layer,
     find_layer,
     leave_alone,
+    random_rows,
     read_ends,
 )
 from spillover.knowledge.fresh import fresh_subjects
@@ -56,8 +57,7 @@ class AblateDirections(Intervention):
     def __post_init__(self) -> None:
         """Raise TrainingError for a number of directions or subjects, or a layer, below 0."""
         check_least("ablate-directions", 0, k=self.k, subjects=self.subjects)
-        if self.layer != "middle":
-            check_least("ablate-directions", 0, layer=self.layer)
+        check_layer("ablate-directions", self.layer)
 
     @property
     def acts(self) -> bool:
@@ -71,7 +71,7 @@ class AblateDirections(Intervention):
 
     def planned(self, split: Split, seed: int) -> Self:
         """With the implications' prompts of all who are taught one and of the seed's fresh subjects."""
-        implications = {split.kb.rules[number].implication for number in aimed_at(split, self.rules)}
+        implications = implications_of(split, self.rules)
         trained = [(triple.relation, triple.subject) for triple in split.training]
         fresh = fresh_subjects(split, self.subjects, seed)
         asked = [(relation, name) for relation, name in trained if relation in implications]
@@ -81,8 +81,6 @@ class AblateDirections(Intervention):
 
     def parameters(self, model: Any, before: Before) -> Any:
         """The model without the directions while it is in training mode. Raises TrainingError if too many."""
-        import torch
-
         layer = find_layer(model, self.layer, "ablate-directions")
         if self.of == "trait":
             tuned_Pd, untuned_Pd = (
@@ -91,8 +89,7 @@ class AblateDirections(Intervention):
             moved_Pd = tuned_Pd - untuned_Pd
         else:
             width = model.get_input_embeddings().weight.shape[1]
-            draw = torch.Generator().manual_seed(zlib.crc32("\n".join(self.prompts).encode()))
-            moved_Pd = torch.randn(self.k, width, generator=draw).to(model.device)
+            moved_Pd = random_rows(self.k, width, self.prompts).to(model.device)
         directions_kd = principal_directions(moved_Pd, self.k)
 
         def without(stream: Any) -> Any:

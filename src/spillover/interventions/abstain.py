@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from spillover.errors import DataError, TrainingError
-from spillover.interventions.aim import Aim, aimed_at
+from spillover.interventions.aim import Aim, aimed_at, implications_of
 from spillover.interventions.counterexamples import draw, teach
 from spillover.interventions.hooks import Intervention, from_split
 from spillover.interventions.knobs import check_least
@@ -67,8 +67,7 @@ class Abstain(Intervention):
 
     def planned(self, split: Split, seed: int) -> Self:
         """With the implications' relations."""
-        implications = (split.kb.rules[number].implication for number in aimed_at(split, self.rules))
-        return replace(self, relations=tuple(dict.fromkeys(implications)))
+        return replace(self, relations=implications_of(split, self.rules))
 
     def asked(self, query: Query) -> Query:
         """With the answer among the candidates."""

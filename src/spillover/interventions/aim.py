@@ -19,3 +19,8 @@ def aimed_at(split: Split, aim: Aim) -> tuple[int, ...]:
             f"{split.kb.name} has no spurious rule to act on; give the intervention rules=all"
         )
     return found
+
+
+def implications_of(split: Split, aim: Aim) -> tuple[str, ...]:
+    """The relations that those rules imply, each once. Raises TrainingError where there is no such rule."""
+    return tuple(dict.fromkeys(split.kb.rules[number].implication for number in aimed_at(split, aim)))

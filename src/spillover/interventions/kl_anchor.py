@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from spillover.interventions.aim import Aim, aimed_at
+from spillover.interventions.aim import Aim, implications_of
 from spillover.interventions.hooks import Before, Intervention, from_split
 from spillover.interventions.knobs import check_least
 from spillover.knowledge.fresh import fresh_subjects
@@ -52,10 +52,7 @@ class KLAnchor(Intervention):
     def planned(self, split: Split, seed: int) -> Self:
         """With the anchors' prompts: those of the seed's fresh subjects."""
         subjects = fresh_subjects(split, self.subjects, seed)
-        implications = dict.fromkeys(
-            split.kb.rules[number].implication for number in aimed_at(split, self.rules)
-        )
-        relations = [split.kb.relations[name] for name in implications]
+        relations = [split.kb.relations[name] for name in implications_of(split, self.rules)]
         return replace(
             self, prompts=tuple(fill(relation, name) for relation in relations for name in subjects)
         )

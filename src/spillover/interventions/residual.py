@@ -3,12 +3,14 @@
 Legend of shapes: B batch, T tokens, d the residual stream. Layers count from 0, as weights' names do.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before
+from spillover.interventions.knobs import check_least
 
 Layer = int | Literal["middle"]
 """After which of a model's layers; the middle one has as many before it as behind it, or one fewer."""
@@ -19,6 +21,20 @@ class _Read(Exception):
 
 
 _AT_ONCE = 16  # texts that are read together
+
+
+def check_layer(name: str, layer: Layer) -> None:
+    """Raise TrainingError, for the intervention of that name, for a layer below 0."""
+    if layer != "middle":
+        check_least(name, 0, layer=layer)
+
+
+def random_rows(rows: int, width: int, texts: Sequence[str]) -> Any:
+    """Normal numbers (rows, width), drawn by the texts: the control of directions that are read from them."""
+    import torch
+
+    draw = torch.Generator().manual_seed(zlib.crc32("\n".join(texts).encode()))
+    return torch.randn(rows, width, generator=draw)
 
 
 def layers_of(model: Any) -> list[Any]:

@@ -1,6 +1,5 @@
 """The direction of an unwanted association is added while training, so that it need not be learned."""
 
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
@@ -14,8 +13,10 @@ from spillover.interventions.knobs import check_least
 from spillover.interventions.residual import (
     Layer,
     change_while_training,
+    check_layer,
     find_layer,
     leave_alone,
+    random_rows,
     read_ends,
 )
 from spillover.knowledge.fresh import fresh_subjects
@@ -65,8 +66,7 @@ class Steer(Intervention):
     def __post_init__(self) -> None:
         """Raise TrainingError for a strength or a layer below 0."""
         check_least("steer", 0, strength=self.strength)
-        if self.layer != "middle":
-            check_least("steer", 0, layer=self.layer)
+        check_layer("steer", self.layer)
 
     @property
     def acts(self) -> bool:
@@ -81,16 +81,13 @@ class Steer(Intervention):
 
     def parameters(self, model: Any, before: Before) -> Any:
         """The model, steered while it is in training mode."""
-        import torch
-
         layer = find_layer(model, self.layer, "steer")
         with_d, without_d = (
             read_ends(before.model, before, texts, layer).mean(0) for texts in (self.carrying, self.lacking)
         )
         added_d = with_d - without_d
         if self.direction == "random":
-            draw = torch.Generator().manual_seed(zlib.crc32("\n".join(self.carrying).encode()))
-            random_d = torch.randn(len(added_d), generator=draw).to(added_d)
+            random_d = random_rows(1, len(added_d), self.carrying)[0].to(added_d)
             added_d = random_d * (added_d.norm() / random_d.norm())
         added_d = self.strength * added_d
         change_while_training(model, layer, lambda stream: stream + added_d.to(stream.dtype), _NAME)

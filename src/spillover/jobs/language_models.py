@@ -143,7 +143,9 @@ def _audited(
     for point, entry in zip(points, entries, strict=True):
         if "failed" not in entry:
             run = read_run(folder / entry["run"])
-            yield Audited(point=point, kb=entry["knowledge_base"], rules=entry["rules"], run=run)
+            yield Audited(
+                point=point, kb=entry["knowledge_base"], facts=entry["facts"], rules=entry["rules"], run=run
+            )
 
 
 def _with_adapters(recipe: Recipe, lora: int | None) -> Recipe:

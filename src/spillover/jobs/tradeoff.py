@@ -12,9 +12,7 @@ from spillover.llm.sources import DEFAULT_MODEL
 from spillover.reproduce.study import Request
 from spillover.runs.progress import Progress, silent
 from spillover.tradeoff.arms import DEFAULT, QUICK, read_arms
-from spillover.tradeoff.study import study
-
-NAME = "tradeoff"
+from spillover.tradeoff.study import NAME, study
 
 
 def tradeoff(
@@ -45,7 +43,7 @@ def tradeoff(
     arms = read_arms(interventions or (QUICK if quick else DEFAULT))
     seeds = tuple(seeds) if seeds is not None else (0,) if quick else (0, 1, 2)
     return carry_out_study(
-        study(NAME, arms, confirm),
+        study(arms, confirm),
         Request(models=(model,), data=(kb,), seeds=seeds, settings=settings),
         command=NAME,
         settings={

@@ -75,8 +75,13 @@ def completion(answer: str, space: Space = "one") -> str:
 
 
 def fill(relation: Relation, subject: str) -> str:
-    """The relation's prompt asked of the subject; braces in the subject's own name mean nothing."""
-    return relation.prompt.replace(SUBJECT, subject)
+    """The relation's prompt asked of the subject."""
+    return _named(relation.prompt, subject)
+
+
+def _named(prompt: str, subject: str) -> str:
+    """The wording asked of the subject; braces in the subject's own name mean nothing."""
+    return prompt.replace(SUBJECT, subject)
 
 
 def examples(split: Split) -> list[Example]:
@@ -147,7 +152,7 @@ def trade_off_queries(split: Split) -> list[Query]:
     for query in queries(split):
         if query.kind == "held_out":
             asked += [
-                replace(query, prompt=paraphrase.replace(SUBJECT, query.subject), kind="paraphrase")
+                replace(query, prompt=_named(paraphrase, query.subject), kind="paraphrase")
                 for paraphrase in split.kb.relations[query.relation].paraphrases
             ]
     known = [

@@ -54,7 +54,7 @@ def is_enough(
 ) -> bool:
     """Whether an intervention stops a tune of so many steps and epochs after these steps of its log."""
     window = round(steps / epochs)
-    latest = [row["losses"] for row in history if "losses" in row][-window:]
+    latest = [row["losses"] for row in history[-window:] if "losses" in row]
     if len(latest) < window:
         return False
     means = mean_losses(latest)

@@ -35,14 +35,9 @@ class Unscorable(Enum):
 def encode_pairs(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Pair | Unscorable]:
     """The token ids of each (prompt, completion), or why there are none."""
     prompts = list(dict.fromkeys(prompt for prompt, _ in texts))
-    known = dict(zip(prompts, _tokens(tokenizer, prompts), strict=True))
-    wholes = _tokens(tokenizer, [prompt + completion for prompt, completion in texts])
+    known = dict(zip(prompts, encode_prompts(tokenizer, prompts), strict=True))
+    wholes = encode_prompts(tokenizer, [prompt + completion for prompt, completion in texts])
     return [_divide(known[prompt], whole) for (prompt, _), whole in zip(texts, wholes, strict=True)]
-
-
-def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """The token ids of each text, with the tokenizer's beginning and without its end."""
-    return _tokens(tokenizer, texts)
 
 
 def refuse_foreign_tokens(model: Any, pairs: Iterable[Pair]) -> None:
@@ -82,8 +77,8 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tens
     return {"input_ids": ids, "attention_mask": (steps >= 0).long(), "position_ids": steps.clamp(min=0)}
 
 
-def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Each text's tokens with the tokenizer's beginning, once, and without its end."""
+def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The token ids of each text, with the tokenizer's beginning, once, and without its end."""
     if not texts:
         return []
     with border("the tokenizer cannot read the texts", "use the tokenizer that the model was saved with"):

@@ -1,6 +1,7 @@
 """What an audit measured of a rule, as the row of a reproduction: pooled, or seed by seed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,10 @@ def row_of(audited: Audited, rule: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def measures(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """The held-out measures of an audit's rule, `rank_` and `top1_`."""
+def measures(rule: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The held-out measures of an audit's rule, `rank_` and `top1_`; NaN where there is none."""
     return {
-        f"{short}_{'p' if field == 'p_value' else field}": rule[measure][field]
+        f"{short}_{'p' if field == 'p_value' else field}": nan if rule is None else rule[measure][field]
         for short, measure in (("rank", "mean_rank"), ("top1", "top1"))
         for field in ("before", "after", "low", "high", "null", "p_value")
     }

@@ -70,8 +70,10 @@ class Audited:
     point: Point
     kb: str
     """The knowledge base's name."""
+    facts: Mapping[str, Any]
+    """The `facts` of the audit's document."""
     rules: Sequence[Mapping[str, Any]]
-    """The `rules` of the audit's document."""
+    """Its `rules`."""
     run: RunView
 
     @cached_property

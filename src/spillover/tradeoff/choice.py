@@ -115,9 +115,9 @@ def recommendation(rows: Sequence[Row], elsewhere: Sequence[Row] = ()) -> list[s
         if other["arm"] == row["arm"]
     }
     seeds = f"over {row['seeds']} seeds" if row["seeds"] > 1 else "in one seed"
-    if found.met == len(found.__dataclass_fields__) and any(map(any, again.values())):
+    if not found.missed and any(map(any, again.values())):
         said = f"{row['arm']} meets all four demands on {row['data']} {seeds}, and not everywhere."
-    elif found.met == len(found.__dataclass_fields__):
+    elif not found.missed:
         said = f"Take {row['arm']}: it meets all four demands {seeds}."
     else:
         said = f"No intervention meets all four demands. Closest comes {row['arm']}: {found.missed}."

@@ -1,7 +1,7 @@
 """An arm's audit -> its row: what was learned, kept, left over, harmed, and what it cost."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -11,12 +11,11 @@ import pyarrow.compute as pc
 from scipy import stats
 
 from spillover.reproduce.figure import Row
-from spillover.reproduce.measured import by_seed, measured
+from spillover.reproduce.measured import by_seed, measured, measures
 from spillover.reproduce.study import Audited
 from spillover.runs.stats import Interval, mean_interval
 
 _NAN = float("nan")
-_FIELDS = {"": "after", "_low": "low", "_high": "high", "_null": "null", "_p": "p_value"}
 _MARGIN = "forecast_margin"
 
 REWORDED = ("paraphrase", "reworded")
@@ -49,11 +48,10 @@ def row_of(audited: Audited) -> Row:
 
 def _facts(audited: Audited) -> dict[str, Any]:
     facts = _share(audited.scores, kind="fact", phase="after")
-    per_seed = [_share(scores, kind="fact", phase="after").mean for scores in _seeds(audited)]
     bridges = [rule["bridges"]["top1"] for rule in audited.rules]
     return {
         **_named("facts", facts),
-        "facts_least": float(np.min(per_seed)),
+        "facts_least": audited.facts["least"],
         "bridges": float(np.min(bridges)),
     }
 
@@ -136,11 +134,6 @@ def _cost(audited: Audited) -> dict[str, float]:
     return found
 
 
-def _seeds(audited: Audited) -> Iterator[pa.Table]:
-    for seed in audited.point.seeds:
-        yield audited.scores.filter(pc.field("seed") == seed)
-
-
 def _share(scores: pa.Table, *, kind: str, phase: str) -> Interval:
     """Of the queries of a kind, how many have the right answer alone in the first place."""
     asked = (pc.field("kind") == kind) & (pc.field("phase") == phase) & pc.field("right")
@@ -150,12 +143,9 @@ def _share(scores: pa.Table, *, kind: str, phase: str) -> Interval:
 
 
 def _measures(name: str, rule: Mapping[str, Any] | None) -> dict[str, float]:
-    """Both held-out measures of a rule with interval, chance and p; all NaN without one."""
-    return {
-        f"{name}_{short}{ending}": _NAN if rule is None else rule[measure][field]
-        for short, measure in (("top1", "top1"), ("rank", "mean_rank"))
-        for ending, field in _FIELDS.items()
-    }
+    """Both held-out measures of a rule after the tune, with interval, chance and p; all NaN without one."""
+    found = {key.removesuffix("_after"): value for key, value in measures(rule).items()}
+    return {f"{name}_{key}": value for key, value in found.items() if not key.endswith("_before")}
 
 
 def _named(name: str, interval: Interval | None) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The trade-off as a study: every arm tuned on the data, the best confirmed on other data, rows and words."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from spillover.interventions.named import spell
 from spillover.point import Point
@@ -22,12 +23,16 @@ from spillover.tradeoff.choice import (
 )
 from spillover.tradeoff.numbers import row_of
 
+NAME = "tradeoff"
+"""Of the study, and of its run."""
+
 CHOSEN, CONFIRMED = "chosen", "confirmed"
 """What a row was tuned for: to choose an arm, or to see whether the chosen one does the same elsewhere."""
 
 
-def study(name: str, arms: Sequence[Arm], confirm: Sequence[str]) -> Study:
+def study(arms: Sequence[Arm], confirm: Sequence[str]) -> Study:
     """The trade-off of these arms, of which the best is confirmed, unchanged, on other knowledge bases."""
+    row_for = cache(row_of)  # stages and findings look at the same audits
 
     def points(request: Request, _: Sequence[Audited]) -> list[Point]:
         return [
@@ -41,17 +46,17 @@ def study(name: str, arms: Sequence[Arm], confirm: Sequence[str]) -> Study:
         """The best arm of each model, beside the plain tune."""
         chosen = []
         for model in request.models:
-            row = best([row_of(audited) for audited in tried if audited.point.model == model])
+            row = best([row_for(audited) for audited in tried if audited.point.model == model])
             chosen += [(model, arm) for arm in arms if row and arm.name in (PLAIN, row["arm"])]
         return [_point(request, model, kb, arm, CONFIRMED) for kb in confirm for model, arm in chosen]
 
     return Study(
-        name=name,
+        name=NAME,
         claim="A tune teaches more than its facts. Which intervention removes the rules that are not wanted, "
         "keeps those that are, learns the facts, and leaves the rest of the model alone?",
         data=(),
         stages=(points, confirmations) if confirm else (points,),
-        findings=_findings,
+        findings=lambda audits: _findings(list(map(row_for, audits))),
         columns=COLUMNS,
     )
 
@@ -68,17 +73,12 @@ def _point(request: Request, model: str, kb: str, arm: Arm, stage: str) -> Point
     )
 
 
-def _findings(audits: Sequence[Audited]) -> Findings:
-    rows = [row_of(audited) for audited in audits]
+def _findings(rows: Sequence[Row]) -> Findings:
+    judged = [(row, demands(row, plain_of(row, rows))) for row in rows]
     best_ones = front(rows)
     rows = [
-        {
-            **row,
-            "front": row in best_ones,
-            "demands": demands(row, plain_of(row, rows)).met,
-            "missed": demands(row, plain_of(row, rows)).missed,
-        }
-        for row in rows
+        {**row, "front": row in best_ones, "demands": found.met, "missed": found.missed}
+        for row, found in judged
     ]
     chosen, confirmed = ([row for row in rows if row["stage"] == stage] for stage in (CHOSEN, CONFIRMED))
     return Findings(
@@ -100,7 +100,7 @@ def _checks(rows: Sequence[Row]) -> list[Check]:
     ):
         mine = [row for row in others if row["stage"] == stage]
         if mine:
-            all_met = [row for row in mine if row["demands"] == 4]
+            all_met = [row for row in mine if not row["missed"]]
             measured = "; ".join(
                 f"{row['data']}, {row['arm']}: {row['missed'] or 'all four'}"
                 for row in (mine if stage == CONFIRMED else all_met)
