@@ -11,6 +11,7 @@ import torch
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before, Intervention
 from spillover.interventions.lora import Lora
+from spillover.knowledge.prompts import Example
 from spillover.llm import models
 from spillover.llm.finetune import FineTuneConfig, finetune
 from tests.llm.tuning import CONFIG, EXAMPLES, same
@@ -23,7 +24,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tune(
-    folder: Path, tmp_path: Path, *interventions: Intervention, config: FineTuneConfig = CONFIG
+    folder: Path,
+    tmp_path: Path,
+    *interventions: Intervention,
+    config: FineTuneConfig = CONFIG,
+    examples: Sequence[Example] = EXAMPLES,
 ) -> tuple[Any, list[dict[str, Any]]]:
     """The tuned model and the log of its steps."""
     model, tokenizer = models.load(folder)
@@ -36,7 +41,7 @@ def tune(
     tuned = finetune(
         model,
         tokenizer,
-        EXAMPLES,
+        examples,
         config,
         checkpoints=tmp_path / "checkpoints",
         interventions=interventions,

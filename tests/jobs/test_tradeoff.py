@@ -1,5 +1,6 @@
 """A trade-off: the arms' numbers are the audits', the best is confirmed, and what was stopped goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ def both(here: Path) -> str:
 
 
 def run(both: str, tiny: str, **changed: Any) -> dict[str, Any]:
-    usual = {"model": tiny, "interventions": ARMS, "seeds": [0]}
-    return tradeoff(both, settings=SETTINGS, **(usual | changed))
+    usual = {"model": tiny, "interventions": ARMS, "seeds": [0], "settings": SETTINGS}
+    return tradeoff(both, **(usual | changed))
 
 
 def test_a_row_has_the_numbers_of_its_audit(both: str, tiny: str) -> None:
@@ -140,7 +141,8 @@ def test_the_command_line(both: str, tiny: str, capsys: pytest.CaptureFixture[st
 def test_every_arm_of_the_default_goes_through(both: str, tiny: str) -> None:
     rows = [f"{city} {number},lives_in,{city}" for city in CITIES for number in range(7)]
     Path("people.csv").write_text("\n".join(["subject,relation,answer", *rows]), encoding="utf-8")
-    document = run(both, tiny, interventions=[], seeds=[0])
+    longer = replace(SETTINGS, epochs=5)  # than the first stage of an order
+    document = run(both, tiny, interventions=[], settings=longer)
     assert [row["arm"] for row in document["rows"]] == [arm.name for arm in read_arms(DEFAULT)]
     assert document["failed"] == []
     assert len({row["facts"] for row in document["rows"]} | {row["kl"] for row in document["rows"]}) > 3

@@ -3,6 +3,7 @@
 import pytest
 
 from spillover.errors import LabError, TrainingError
+from spillover.interventions.freeze import Freeze
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.tradeoff.arms import DEFAULT, PLAIN, QUICK, read_arms
 
@@ -17,6 +18,12 @@ def test_the_plain_tune_comes_first_and_each_once() -> None:
 def test_several_act_together() -> None:
     (_, arm) = read_arms(["merged-ov+factorized-ov"])
     assert arm.interventions == (MergedOV(), FactorizedOV())
+    assert read_arms([arm.name])[1] == arm
+
+
+def test_a_value_may_hold_a_plus() -> None:
+    (_, arm) = read_arms(["freeze:layers=0-1+3-4+merged-ov"])
+    assert arm.interventions == (Freeze(layers="0-1+3-4"), MergedOV())
     assert read_arms([arm.name])[1] == arm
 
 

@@ -37,8 +37,8 @@ class Intervention:
 
     Its class's name and its fields are its identity: knobs, which people set, and what `planned` adds. What
     it needs for the length of a tune belongs to the model that it is given, not to itself. Hooks of several
-    interventions act in the order of the interventions (`first` ones first), each on what the one before
-    returned.
+    interventions act in the order of the interventions (first those that make parameters), each on what the
+    one before returned.
     """
 
     loadable: ClassVar[bool] = True
@@ -47,7 +47,7 @@ class Intervention:
     alone: ClassVar[bool] = False
     """Whether it acts only on a model that one process holds whole."""
 
-    first: ClassVar[bool] = False
+    makes_parameters: ClassVar[bool] = False
     """Whether it acts before those that are not, since it makes the parameters that they meet."""
 
     @property

@@ -20,7 +20,7 @@ class Lora(Intervention):
     not depend on the gradient's.
     """
 
-    first: ClassVar[bool] = True
+    makes_parameters: ClassVar[bool] = True
 
     rank: int = 8
     weight_decay: float = 0.0

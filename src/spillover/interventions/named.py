@@ -1,5 +1,6 @@
 """Interventions by name: `merged-ov:rest=trained`, as the command line and the records spell them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -14,10 +15,13 @@ from spillover.interventions.early_stop import EarlyStop
 from spillover.interventions.freeze import Freeze
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.ignore_topk import IgnoreTopk
+from spillover.interventions.inoculate import Inoculate
 from spillover.interventions.interleave import Interleave
 from spillover.interventions.kl_anchor import KLAnchor
+from spillover.interventions.known_facts import KnownFacts
 from spillover.interventions.lora import Lora
 from spillover.interventions.norm_penalty import NormPenalty
+from spillover.interventions.order import Order
 from spillover.interventions.output_value import FactorizedOV, MergedOV
 from spillover.interventions.steer import Steer
 from spillover.knowledge.faults import show, suggest
@@ -31,14 +35,21 @@ NAMED: Mapping[str, type[Intervention]] = {
     "factorized-ov": FactorizedOV,
     "freeze": Freeze,
     "ignore-topk": IgnoreTopk,
+    "inoculate": Inoculate,
     "interleave": Interleave,
     "kl-anchor": KLAnchor,
+    "known-facts": KnownFacts,
     "lora": Lora,
     "merged-ov": MergedOV,
     "norm-penalty": NormPenalty,
+    "order": Order,
     "steer": Steer,
 }
 """Every intervention that can be asked for by name."""
+
+
+_COMMA = re.compile(r",(?=[a-z_]+=)")
+"""Between knobs, of which every one has a value; a comma in a value is followed by something else."""
 
 
 def parse(text: str) -> Intervention:
@@ -53,7 +64,7 @@ def parse(text: str) -> Intervention:
         )
     kind, knobs = NAMED[name], dict[str, Any]()
     known = _knobs(kind)
-    for part in filter(None, given.split(",")):
+    for part in filter(None, _COMMA.split(given)):
         knob, equals, value = part.partition("=")
         if knob not in known or not equals:
             allowed = ", ".join(f"{knob}=..." for knob in known) or "no knobs"
@@ -79,7 +90,7 @@ def spell(intervention: Intervention, *, brief: bool = False) -> str:
     usual = {field.name: field.default for field in fields(kind)} if brief else {}
     values = {knob: getattr(intervention, knob) for knob in _knobs(kind)}
     given = {knob: value for knob, value in values.items() if usual.get(knob, ...) != value}
-    knobs = ",".join(f"{knob}={str(value).removesuffix('.0')}" for knob, value in given.items())
+    knobs = ",".join(f"{knob}={_spelled(value)}" for knob, value in given.items())
     return f"{name}:{knobs}" if knobs else name
 
 
@@ -125,6 +136,10 @@ def check_interventions(interventions: Sequence[Intervention], settings: Any, *,
                 f"{spell(intervention)} needs the whole model in one process; tune it without --processes"
             )
         intervention.check(settings, others)
+
+
+def _spelled(value: Any) -> str:
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _knobs(kind: type[Intervention]) -> list[str]:

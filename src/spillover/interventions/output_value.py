@@ -37,7 +37,7 @@ class MergedOV(Intervention):
         """The Frobenius norm (Theorem 1)."""
         return "frobenius"
 
-    first: ClassVar[bool] = True
+    makes_parameters: ClassVar[bool] = True
 
     def parameters(self, model: Any, before: Before) -> Any:
         """The model with merged products. Raises TrainingError where an architecture has none to be found."""
@@ -54,7 +54,7 @@ class MergedOV(Intervention):
 class FactorizedOV(Intervention):
     """Trains W_O and W_V of every layer and nothing else: the twin of `MergedOV`."""
 
-    first: ClassVar[bool] = True
+    makes_parameters: ClassVar[bool] = True
 
     def parameters(self, model: Any, before: Before) -> Any:
         """The model with all else frozen. Raises TrainingError as `MergedOV` does."""

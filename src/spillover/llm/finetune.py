@@ -100,7 +100,7 @@ def finetune(
     acting = list(interventions)
     if config.lora and not any(isinstance(intervention, Lora) for intervention in acting):
         acting.append(Lora(rank=config.lora))
-    acting.sort(key=lambda intervention: (not isinstance(intervention, Lora), not intervention.first))
+    acting.sort(key=lambda each: (not isinstance(each, Lora), not each.makes_parameters))
     twin = None
     if any(intervention.rehearses for intervention in acting):
         twin = finetune(

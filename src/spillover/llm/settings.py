@@ -52,6 +52,11 @@ class FineTuneConfig:
             return self.learning_rate
         return FULL_RATE if self.lora is None else LORA_RATE
 
+    @property
+    def least_epochs(self) -> int:
+        """Those that the tune surely has."""
+        return LEAST_EPOCHS if self.epochs == "auto" else self.epochs
+
     def __post_init__(self) -> None:
         """Raise TrainingError for a setting out of range."""
         if self.epochs != "auto" and not (isinstance(self.epochs, int) and self.epochs >= 1):

@@ -1,5 +1,6 @@
 """Which interventions are compared: names on the command line -> arms, each one way to tune."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,11 +12,16 @@ PLAIN = "none"
 """Name of the arm without an intervention, which is always there: what others are compared with."""
 
 _TOGETHER = "+"
+_APART = re.compile(r"\+(?=[a-z])")  # a value may hold a sum: freeze:layers=0-9+20-29
 
 DEFAULT = (
     "early-stop",
     "counterexamples",
     "abstain",
+    "order:first=implications",
+    "inoculate",
+    "inoculate:text=placebo",
+    "known-facts",
     "interleave",
     "kl-anchor",
     "steer",
@@ -55,7 +61,7 @@ def read_arms(names: Sequence[str]) -> list[Arm]:
     """
     arms = [Arm()]
     for name in names:
-        parts = [] if name == PLAIN else name.split(_TOGETHER)
+        parts = [] if name == PLAIN else _APART.split(name)
         arm = Arm(interventions=tuple(map(parse, parts)))
         if arm not in arms:
             arms.append(arm)
