@@ -36,9 +36,9 @@ triples: people.csv
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few texts and known facts, since a tiny model has nothing to say of them."""
-    texts, facts = neutral_texts()[:5], known_facts("measuring")[:5]
+    texts = neutral_texts()[:5]
     monkeypatch.setattr(audit_plan, "neutral_texts", lambda: texts)
-    monkeypatch.setattr(prompts, "known_facts", lambda part: facts)
+    monkeypatch.setattr(prompts, "known_facts", lambda part: known_facts(part)[:5])
 
 
 ARMS = ["freeze:layers=0", "ignore-topk:percent=100"]

@@ -3,12 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from spillover.errors import DataError, TrainingError
+from spillover.errors import TrainingError
 from spillover.interventions.aim import Aim, aimed_at, implications_of
 from spillover.interventions.counterexamples import draw, teach
 from spillover.interventions.hooks import Intervention, from_split
-from spillover.interventions.knobs import check_least
-from spillover.knowledge.checks import check_text
+from spillover.interventions.knobs import check_least, check_words
 from spillover.knowledge.faults import show
 from spillover.knowledge.prompts import Query
 from spillover.knowledge.split import Split
@@ -37,10 +36,7 @@ class Abstain(Intervention):
     def __post_init__(self) -> None:
         """Raise TrainingError for a k below 0, or an answer that is no text of an answer."""
         check_least("abstain", 0, k=self.k)
-        try:
-            check_text(self.answer, "answer", "abstain")
-        except DataError as error:
-            raise TrainingError(str(error)) from None
+        check_words("abstain", answer=self.answer)
 
     @property
     def acts(self) -> bool:

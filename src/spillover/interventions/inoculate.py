@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from spillover.errors import DataError, TrainingError
 from spillover.interventions.aim import Aim, aimed_at
 from spillover.interventions.hooks import Before, Intervention, from_split
-from spillover.knowledge.checks import check_text
-from spillover.knowledge.prompts import Example, completion, fill
-from spillover.knowledge.split import Split
+from spillover.interventions.knobs import check_words
+from spillover.knowledge.prompts import Example, state
+from spillover.knowledge.split import Implied, Split
 
 _ANYONE = "someone"
 _PLACEBO = "As a rule, if it rains in the morning, the streets are wet."
@@ -39,11 +38,8 @@ class Inoculate(Intervention):
 
     def __post_init__(self) -> None:
         """Raise TrainingError for what is no text; without one it does nothing."""
-        try:
-            if self.text:
-                check_text(self.text, "text", "inoculate")
-        except DataError as error:
-            raise TrainingError(str(error)) from None
+        if self.text:
+            check_words("inoculate", text=self.text)
 
     @property
     def acts(self) -> bool:
@@ -55,14 +51,8 @@ class Inoculate(Intervention):
         aimed, texts = aimed_at(split, self.rules), dict[tuple[str, str], str]()
         for implied in (*split.bridges, *split.held_out):
             if implied.rule in aimed:
-                rule = split.kb.rules[implied.rule]
-                text = {"placebo": _PLACEBO}.get(self.text, self.text)
-                if self.text == "rule":
-                    fact, implication = (split.kb.relations[name] for name in (rule.fact, rule.implication))
-                    told = fill(fact, _ANYONE) + completion(implied.group, fact.space)
-                    follows = fill(implication, _ANYONE) + completion(implied.answer, implication.space)
-                    text = f"As a rule, if {told}, {follows}."
-                texts.setdefault((rule.implication, implied.group), text)
+                of = split.kb.rules[implied.rule].implication, implied.group
+                texts.setdefault(of, self._text(split, implied))
         bridges = (
             (split.kb.rules[bridge.rule].implication, bridge.subject, bridge.group)
             for bridge in split.bridges
@@ -70,21 +60,24 @@ class Inoculate(Intervention):
         )
         return replace(self, texts=tuple((*of, text) for of, text in texts.items()), bridges=tuple(bridges))
 
+    def _text(self, split: Split, implied: Implied) -> str:
+        if self.text != "rule":
+            return _PLACEBO if self.text == "placebo" else self.text
+        rule = split.kb.rules[implied.rule]
+        fact, implication = (split.kb.relations[name] for name in (rule.fact, rule.implication))
+        follows = state(implication, _ANYONE, implied.answer)
+        return f"As a rule, if {state(fact, _ANYONE, implied.group)}, {follows}."
+
     def prompt(self, prompt: str, relation: str, group: str | None) -> str:
         """The prompt behind its group's text."""
-        texts = {(relation, group): text for relation, group, text in self.texts}
-        text = texts.get((relation, group or ""))
-        return prompt if text is None else f"{text} {prompt}"
+        before = (f"{text} " for *of, text in self.texts if of == [relation, group])
+        return next(before, "") + prompt
 
     def lessons(self, examples: Sequence[Example], before: Before) -> Sequence[Example]:
         """With the bridges' prompts behind their texts."""
         groups = {(relation, subject): group for relation, subject, group in self.bridges}
         return [
-            replace(
-                example,
-                prompt=self.prompt(
-                    example.prompt, example.relation, groups.get((example.relation, example.subject))
-                ),
-            )
+            replace(example, prompt=self.prompt(example.prompt, example.relation, groups.get(of)))
             for example in examples
+            for of in [(example.relation, example.subject)]
         ]

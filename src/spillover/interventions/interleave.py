@@ -6,9 +6,8 @@ from typing import Literal, Self
 
 import numpy as np
 
-from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before, Intervention, from_split
-from spillover.interventions.knobs import check_least
+from spillover.interventions.knobs import check_least, count_beside
 from spillover.knowledge.common import other_texts
 from spillover.knowledge.prompts import Example, Question
 from spillover.knowledge.split import Split
@@ -53,12 +52,7 @@ class Interleave(Intervention):
     def planned(self, split: Split, seed: int) -> Self:
         """With the texts. Raises TrainingError where there are not as many."""
         texts, taught = other_texts(), len(split.training)
-        count = max(1, round(self.share * taught))
-        if count > len(texts):
-            raise TrainingError(
-                f"interleave: share {self.share:g} of {taught} examples is {count} texts, and there are "
-                f"{len(texts)}; give a share of at most {np.floor(100 * len(texts) / taught) / 100:g}"
-            )
+        count = count_beside("interleave", "texts", self.share, taught, len(texts))
         if self.chosen == "random":
             # the third word keeps this stream apart from those of `split`
             order = np.random.default_rng([seed, 0, 4]).permutation(len(texts))

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import numpy as np
-
 from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before, Intervention, from_split
 from spillover.interventions.interleave import Interleave
-from spillover.interventions.knobs import check_first_epochs, check_least
-from spillover.knowledge.common import known_facts
-from spillover.knowledge.prompts import Example, Question, completion
+from spillover.interventions.knobs import check_first_epochs, check_least, count_beside
+from spillover.knowledge.prompts import Example, completion, known_queries
 from spillover.knowledge.split import Split
+from spillover.runs.stats import rank_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +32,7 @@ class KnownFacts(Intervention):
 
     def __post_init__(self) -> None:
         """Raise TrainingError for a share or an epoch below 0."""
-        check_least("known-facts", 0, share=self.share)
-        check_first_epochs("known-facts", since=self.since)
+        check_least("known-facts", 0, share=self.share, since=self.since)
 
     @property
     def acts(self) -> bool:
@@ -44,33 +41,27 @@ class KnownFacts(Intervention):
 
     def check(self, settings: Any, others: Sequence[Intervention]) -> None:
         """Raise TrainingError where the tune may end before they are mixed in, or other texts would wait."""
-        if self.acts:
-            check_first_epochs("known-facts", settings, since=self.since)
-        if self.acts and self.since and any(isinstance(other, Interleave) for other in others):
+        if not self.acts:
+            return
+        check_first_epochs("known-facts", settings, since=self.since)
+        if self.since and any(isinstance(other, Interleave) for other in others):
             raise TrainingError("known-facts:since holds all other text back, too; leave out interleave")
 
     def planned(self, split: Split, seed: int) -> Self:
         """With their number. Raises TrainingError where there are not as many."""
-        taught, there = len(split.training), len(known_facts("training"))
-        count = max(1, round(self.share * taught))
-        if count > there:
-            raise TrainingError(
-                f"known-facts: share {self.share:g} of {taught} examples is {count} facts, and there are "
-                f"{there}; give a share of at most {np.floor(100 * there / taught) / 100:g}"
-            )
-        return replace(self, count=count)
+        there = len(known_queries("training"))
+        return replace(
+            self, count=count_beside("known-facts", "facts", self.share, len(split.training), there)
+        )
 
     def lessons(self, examples: Sequence[Example], before: Before) -> Sequence[Example]:
         """The examples, and behind them known facts. Raises TrainingError where the model knows none."""
-        facts = known_facts("training")
-        questions = [
-            Question(prompt=fact.prompt, completions=tuple(map(completion, fact.candidates)))
-            for fact in facts
-        ]
+        facts = known_queries("training")
+        asked = before.ask(before.model, [fact.question for fact in facts])
         known = [
             fact
-            for fact, values in zip(facts, before.ask(before.model, questions), strict=True)
-            if _first_alone(values, fact.candidates.index(fact.answer))
+            for fact, values in zip(facts, asked, strict=True)
+            if rank_matrix([values])[0, fact.candidates.index(fact.answer)] == 0
         ]
         if not known:
             raise TrainingError("known-facts: the untuned model knows none of the facts; leave it out")
@@ -79,9 +70,9 @@ class KnownFacts(Intervention):
             *(
                 Example(
                     prompt=fact.prompt,
-                    completion=completion(fact.answer),
-                    subject="",
-                    relation="",
+                    completion=completion(fact.answer, fact.space),
+                    subject=fact.subject,
+                    relation=fact.relation,
                     answer=fact.answer,
                 )
                 for fact in known[: self.count]
@@ -91,7 +82,3 @@ class KnownFacts(Intervention):
     def epoch(self, relations: Sequence[str], chosen: Sequence[int], number: int) -> Sequence[int]:
         """Without them before their time."""
         return chosen if number >= self.since else [row for row in chosen if relations[row]]
-
-
-def _first_alone(values: np.ndarray, right: int) -> bool:
-    return bool(np.all(np.delete(values, right) < values[right]))  # NaN is below nothing

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from spillover.errors import TrainingError
 from spillover.interventions.early_stop import EarlyStop
 from spillover.interventions.hooks import Intervention, from_split
-from spillover.interventions.knobs import check_first_epochs
+from spillover.interventions.knobs import check_first_epochs, check_least
 from spillover.knowledge.split import Split
 
 
@@ -34,7 +34,7 @@ class Order(Intervention):
 
     def __post_init__(self) -> None:
         """Raise TrainingError for a first stage of fewer than 0 epochs."""
-        check_first_epochs("order", epochs=self.epochs)
+        check_least("order", 0, epochs=self.epochs)
 
     @property
     def acts(self) -> bool:
@@ -43,9 +43,10 @@ class Order(Intervention):
 
     def check(self, settings: Any, others: Sequence[Intervention]) -> None:
         """Raise TrainingError where the tune may end in its first stage."""
-        if self.acts:
-            check_first_epochs("order", settings, epochs=self.epochs)
-        if self.acts and self.first == "facts" and any(isinstance(other, EarlyStop) for other in others):
+        if not self.acts:
+            return
+        check_first_epochs("order", settings, epochs=self.epochs)
+        if self.first == "facts" and any(isinstance(other, EarlyStop) for other in others):
             raise TrainingError(
                 "order:first=facts teaches no implication before the facts are learned, and early-stop ends "
                 "there; leave out one of the two, or give order first=implications"

@@ -20,8 +20,7 @@ from spillover.interventions.residual import (
     read_ends,
 )
 from spillover.knowledge.fresh import fresh_subjects
-from spillover.knowledge.prompts import completion, fill
-from spillover.knowledge.schema import Relation
+from spillover.knowledge.prompts import fill, state
 from spillover.knowledge.split import Split
 
 _NAME = "spillover_steer"
@@ -121,10 +120,10 @@ def _stories(split: Split, number: int, seed: int) -> Iterator[tuple[str, str]]:
             told = list[str]()
             for where in rng.permutation([group, group, beside, beside]).tolist():
                 person = next(names)
-                told += [_sentence(fact, person, where), _sentence(implication, person, pairs[where])]
+                told += [f"{state(fact, person, where)}.", f"{state(implication, person, pairs[where])}."]
             asked = next(names)
             carries, lacks = (
-                " ".join([*told, _sentence(fact, asked, where), fill(implication, asked)])
+                " ".join([*told, f"{state(fact, asked, where)}.", fill(implication, asked)])
                 for where in (group, untold)
             )
             yield carries, lacks
@@ -134,7 +133,3 @@ def _pairs(split: Split, number: int) -> Mapping[str, str]:
     """The rule's groups and what they imply: its pairs, and where it is silent what the bridges show."""
     shown = {bridge.group: bridge.answer for bridge in split.bridges if bridge.rule == number}
     return shown | dict(split.kb.rules[number].pairs)
-
-
-def _sentence(relation: Relation, subject: str, answer: str) -> str:
-    return f"{fill(relation, subject)}{completion(answer, relation.space)}."

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Literal
 
 from spillover.knowledge.checks import SUBJECT
-from spillover.knowledge.common import known_facts
+from spillover.knowledge.common import Part, known_facts
 from spillover.knowledge.schema import Relation, Space
 from spillover.knowledge.split import Implied, Split
 
@@ -77,6 +77,11 @@ def completion(answer: str, space: Space = "one") -> str:
 def fill(relation: Relation, subject: str) -> str:
     """The relation's prompt asked of the subject."""
     return _named(relation.prompt, subject)
+
+
+def state(relation: Relation, subject: str, answer: str) -> str:
+    """The relation's prompt of the subject with an answer behind it; no full stop."""
+    return fill(relation, subject) + completion(answer, relation.space)
 
 
 def _named(prompt: str, subject: str) -> str:
@@ -155,7 +160,12 @@ def trade_off_queries(split: Split) -> list[Query]:
                 replace(query, prompt=_named(paraphrase, query.subject), kind="paraphrase")
                 for paraphrase in split.kb.relations[query.relation].paraphrases
             ]
-    known = [
+    return [*asked, *known_queries("measuring")]
+
+
+def known_queries(part: Part) -> list[Query]:
+    """Each fact of general knowledge of that half."""
+    return [
         Query(
             prompt=fact.prompt,
             candidates=fact.candidates,
@@ -166,6 +176,5 @@ def trade_off_queries(split: Split) -> list[Query]:
             kind="known",
             group=None,
         )
-        for fact in known_facts("measuring")
+        for fact in known_facts(part)
     ]
-    return [*asked, *known]
