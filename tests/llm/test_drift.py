@@ -29,13 +29,13 @@ TEXTS = [
 ]
 
 
-def changed(model: Any) -> Any:
+def changed(model: Any, by: float = 0.1) -> Any:
     """A copy with other weights."""
     other = deepcopy(model)
     torch.manual_seed(1)
     with torch.no_grad():
         for weight in other.parameters():
-            weight += 0.1 * torch.randn_like(weight)
+            weight += by * torch.randn_like(weight)
     return other
 
 
@@ -63,6 +63,16 @@ def test_it_is_that_of_a_plain_loop_text_by_text(tiny_folder: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert all(kl > 0.01 for kl, *_ in found)
     assert len(set(found)) == len(TEXTS)
+
+
+def test_a_small_drift_is_not_lost_in_rounding(tiny_folder: Path) -> None:
+    """Float32's log-probabilities sum to one up to 1e-7, which is some permille of such a drift."""
+    model, tokenizer = models.load(tiny_folder)
+    other = changed(model, 1e-3)
+    found = [drift.kl for drift in Untuned(model, tokenizer, TEXTS).drift(other)]
+    expected = [by_hand(model, other, ids).kl for ids in encode_prompts(tokenizer, TEXTS)]
+    assert 0 < max(expected) < 1e-2
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
 
 
 def test_batches_are_small_and_change_nothing(llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

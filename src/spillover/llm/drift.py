@@ -35,7 +35,7 @@ class Drift:
     """How far a tuned model went on one text, in nats a token; NaN where the text has nothing to predict."""
 
     kl: float
-    """KL(untuned || tuned); 0 where nothing changed, and of float32's precision (about 1e-7)."""
+    """KL(untuned || tuned); 0 where nothing changed."""
     before: float
     """The untuned model's negative log-likelihood."""
     after: float
@@ -89,7 +89,9 @@ def _drift(before_PV: torch.Tensor, after_PV: torch.Tensor, tokens: Sequence[int
             f"the untuned model predicts {before_PV.shape[1]} tokens and the tuned one {after_PV.shape[1]}; "
             "give models with the same vocabulary"
         )
-    kl_P = kl_div(after_PV, before_PV, reduction="none", log_target=True).sum(-1, dtype=torch.float64)
+    # made distributions again: what rounding left of their sums would count as drift, some 1e-7
+    p_PV, q_PV = (logs_PV.double().log_softmax(-1) for logs_PV in (before_PV, after_PV))
+    kl_P = kl_div(q_PV, p_PV, reduction="none", log_target=True).sum(-1)
     tokens_P1 = torch.tensor(tokens).unsqueeze(1)
     before, after = (-logs_PV.gather(1, tokens_P1).double().mean() for logs_PV in (before_PV, after_PV))
     return Drift(kl=kl_P.mean().item(), before=before.item(), after=after.item())
