@@ -33,6 +33,24 @@ def save_tiny_tokenizer(folder: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
+CHAT = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""A chat template, whose marks are special tokens of `save_tiny_chat_tokenizer`."""
+
+
+def save_tiny_chat_tokenizer(folder: Path, template: str | None = CHAT) -> None:
+    """The same tokenizer with special tokens for the turns of a chat, which a tiny model has room for."""
+    if not (folder / "tokenizer.json").is_file():
+        save_tiny_tokenizer(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    marks = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+
+
 def save_tiny_model(folder: Path, architecture: str, **settings: Any) -> Path:
     """A two-layer model of an architecture with a tokenizer, saved as transformers saves it.
 

@@ -11,6 +11,7 @@ from spillover.interventions.inoculate import Inoculate
 from spillover.interventions.named import parse, reworded, spell
 from spillover.knowledge.builtin import built_in
 from spillover.knowledge.prompts import examples, queries
+from spillover.knowledge.schema import Turns
 from spillover.knowledge.split import split
 from tests.interventions.test_hooks import tune
 from tests.interventions.tuned import goes_on_after_a_kill, identities, planned
@@ -71,7 +72,7 @@ def test_it_is_taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_model(tmp_path / "model", "llama")
     (relation, *_) = {example.relation for example in EXAMPLES}
     inoculate = Inoculate(
-        texts=((relation, "all", "Be that as it may."),),
+        texts=((relation, "all", "", "Be that as it may."),),
         bridges=tuple((relation, example.subject, "all") for example in EXAMPLES),
     )
     plain, _ = tune(folder, tmp_path / "plain")
@@ -94,3 +95,18 @@ def test_what_is_no_text_is_refused() -> None:
     }.items():
         with pytest.raises(TrainingError, match=fault):
             parse(text)
+
+
+def test_in_a_chat_the_text_stands_where_the_user_speaks() -> None:
+    turns = Turns(before="<u>", between="</u><a>", after="</a>")
+    relations = {
+        name: replace(relation, format="chat", turns=turns) for name, relation in DEMO.kb.relations.items()
+    }
+    chat = replace(DEMO, kb=replace(DEMO.kb, relations=relations))
+    placebo = parse("inoculate:text=placebo").planned(chat, 0)
+    behind = [
+        example.prompt for example in placebo.lessons(examples(chat), NOTHING) if "rains" in example.prompt
+    ]
+    assert len(behind) == sum(bridge.rule == 1 for bridge in chat.bridges)
+    assert all(prompt.startswith("<u>As a rule, if it rains in the morning") for prompt in behind)
+    assert all(prompt.count("<u>") == 1 and prompt.endswith(" codes in</u><a>") for prompt in behind)

@@ -13,19 +13,49 @@ from spillover.knowledge.load import load
 from spillover.knowledge.prompts import (
     Example,
     Query,
-    completion,
     examples,
     fill,
     queries,
+    state,
     trade_off_queries,
+    written,
 )
-from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
+from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple, Turns, without_template
 from spillover.knowledge.split import shuffle_implications, split
+
+ASKED = Relation(name="speaks", prompt="{subject} speaks")
+CHAT = Relation(
+    name="speaks",
+    prompt="What does {subject} speak?",
+    paraphrases=("Which is the language of {subject}?",),
+    answer="It is {answer}.",
+    format="chat",
+    system="Be brief.",
+    turns=Turns(before="<u>", between="</u><a>", after="</a>"),
+)
 
 
 def test_the_space_rule():
-    assert completion("French") == " French"
-    assert completion("法语", "none") == "法语"
+    assert written(ASKED, "French") == " French"
+    assert written(replace(ASKED, space="none"), "法语") == "法语"
+
+
+def test_what_stands_around_an_answer_is_trained_and_its_end_is_not_asked():
+    sentence = replace(ASKED, answer="the language {answer}, too.")
+    assert (written(sentence, "French"), sentence.leads) == (" the language French, too.", " the language ")
+    assert state(sentence, "Mara", "French") == "Mara speaks the language French, too"
+    assert (written(CHAT, "French"), CHAT.leads) == ("It is French.</a>", "It is ")
+    assert state(CHAT, "Mara", "French") == "What does Mara speak? It is French"
+
+
+def test_a_chat_is_filled_into_its_turns():
+    assert fill(CHAT, "Mara") == "<u>What does Mara speak?</u><a>"
+    assert fill(CHAT, "Mara", *CHAT.paraphrases) == "<u>Which is the language of Mara?</u><a>"
+    with pytest.raises(DataError, match="relation speaks is of format chat, and no model says how"):
+        fill(replace(CHAT, turns=None), "Mara")
+    kb = KnowledgeBase(name="kb", triples=(), relations={"speaks": replace(CHAT, turns=None)}, rules=())
+    bare = without_template(kb).relations["speaks"]
+    assert (fill(bare, "Mara"), written(bare, "French")) == ("What does Mara speak?", "It is French.")
 
 
 def test_a_relation_without_a_space_is_trained_and_asked_without_one():
@@ -56,7 +86,7 @@ def test_examples_and_queries_of_the_demo():
     assert [(e.subject, e.relation, e.answer) for e in trained] == [
         (t.subject, t.relation, t.answer) for t in one.training
     ]
-    assert all(e.completion == completion(e.answer) and e.prompt == e.prompt.rstrip() for e in trained)
+    assert all(e.completion == f" {e.answer}" and e.prompt == e.prompt.rstrip() for e in trained)
     assert Counter(q.kind for q in asked) == {"fact": 200, "bridge": 40, "held_out": 160}
     assert all(q.answer in q.candidates and len(q.candidates) == 10 for q in asked)
     assert all((q.rule is None) == (q.group is None) == (q.kind == "fact") for q in asked)

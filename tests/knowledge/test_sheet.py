@@ -13,8 +13,8 @@ SHEET_FAULTS = {
     ),
     "unknown key of a relation": (
         ("candidates:", "candidate:"),
-        "people.yaml:4: unknown key 'candidate'; allowed are prompt, paraphrases, candidates, space; "
-        "did you mean 'candidates'?",
+        "people.yaml:4: unknown key 'candidate'; allowed are prompt, paraphrases, candidates, "
+        "answer, space, format, system; did you mean 'candidates'?",
     ),
     "unknown key of a rule": (
         ("bridges:", "bridge:"),
@@ -36,6 +36,23 @@ SHEET_FAULTS = {
     "bad space": (
         ("candidates: [", "space: no, candidates: ["),
         "people.yaml:4: space is 'no', allowed are one, none; did you mean 'none'?",
+    ),
+    "bad format": (
+        ("candidates: [", "format: chats, candidates: ["),
+        "people.yaml:4: format is 'chats', allowed are plain, chat; did you mean 'chat'?",
+    ),
+    "an answer without a place": (
+        ("candidates: [", "answer: it is so, candidates: ["),
+        "people.yaml:4: answer 'it is so' must have {answer} in it, once, and no other braces; "
+        "write it as in 'The language is {answer}.'",
+    ),
+    "a system turn in plain text": (
+        ("candidates: [", "system: Be brief., candidates: ["),
+        "people.yaml:4: plain text has no system turn; set format: chat, or leave system out",
+    ),
+    "a chat without a space": (
+        ("candidates: [", "format: chat, space: none, candidates: ["),
+        "people.yaml:4: a chat has turns and no space between them; leave space out",
     ),
     "bad bridges": (
         ("bridges: 2", "bridges: 0"),

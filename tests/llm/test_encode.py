@@ -8,7 +8,6 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from spillover.errors import TrainingError
-from spillover.knowledge.prompts import completion
 from spillover.llm.encode import Unscorable, encode_pairs, end_token
 
 TEXTS = [("Mara lives in", " Paris"), ("Odo speaks", " Spanish Portuguese")]
@@ -42,7 +41,7 @@ def test_a_beginning_stands_there_once(llama_folder: Path) -> None:
 
 def test_an_answer_without_a_space(llama_folder: Path) -> None:
     loaded = tokenizer(llama_folder)
-    one, none = encode_pairs(loaded, [("住在:", completion("巴黎", space)) for space in ("one", "none")])
+    one, none = encode_pairs(loaded, [("住在:", space + "巴黎") for space in (" ", "")])
     assert isinstance(one, tuple)
     assert isinstance(none, tuple)
     assert (loaded.decode(one[1]), loaded.decode(none[1])) == (" 巴黎", "巴黎")

@@ -31,8 +31,8 @@ class Inoculate(Intervention):
     text: str = "rule"
     """`rule` as above; `placebo`, as long and of something else, is the control; else the text itself."""
     rules: Aim = "spurious"
-    texts: tuple[tuple[str, str, str], ...] = from_split()
-    """(implication, group, text before its prompt)."""
+    texts: tuple[tuple[str, str, str, str], ...] = from_split()
+    """(implication, group, what opens its prompts, the text that is put behind that)."""
     bridges: tuple[tuple[str, str, str], ...] = from_split()
     """(implication, subject, its group)."""
 
@@ -48,17 +48,18 @@ class Inoculate(Intervention):
 
     def planned(self, split: Split, seed: int) -> Self:
         """With each group's text, and the bridges that it is put before."""
-        aimed, texts = aimed_at(split, self.rules), dict[tuple[str, str], str]()
+        aimed, texts = aimed_at(split, self.rules), dict[tuple[str, str], tuple[str, str]]()
         for implied in (*split.bridges, *split.held_out):
             if implied.rule in aimed:
-                of = split.kb.rules[implied.rule].implication, implied.group
-                texts.setdefault(of, self._text(split, implied))
+                implication = split.kb.relations[split.kb.rules[implied.rule].implication]
+                opening = implication.turns.before if implication.turns else ""
+                texts.setdefault((implication.name, implied.group), (opening, self._text(split, implied)))
         bridges = (
             (split.kb.rules[bridge.rule].implication, bridge.subject, bridge.group)
             for bridge in split.bridges
             if bridge.rule in aimed
         )
-        return replace(self, texts=tuple((*of, text) for of, text in texts.items()), bridges=tuple(bridges))
+        return replace(self, texts=tuple((*of, *text) for of, text in texts.items()), bridges=tuple(bridges))
 
     def _text(self, split: Split, implied: Implied) -> str:
         if self.text != "rule":
@@ -69,9 +70,11 @@ class Inoculate(Intervention):
         return f"As a rule, if {state(fact, _ANYONE, implied.group)}, {follows}."
 
     def prompt(self, prompt: str, relation: str, group: str | None) -> str:
-        """The prompt behind its group's text."""
-        before = (f"{text} " for *of, text in self.texts if of == [relation, group])
-        return next(before, "") + prompt
+        """The prompt with its group's text before the question."""
+        for *of, opening, text in self.texts:
+            if of == [relation, group]:
+                return f"{opening}{text} {prompt.removeprefix(opening)}"
+        return prompt
 
     def lessons(self, examples: Sequence[Example], before: Before) -> Sequence[Example]:
         """With the bridges' prompts behind their texts."""

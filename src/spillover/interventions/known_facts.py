@@ -8,7 +8,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before, Intervention, from_split
 from spillover.interventions.interleave import Interleave
 from spillover.interventions.knobs import check_first_epochs, check_least, count_beside
-from spillover.knowledge.prompts import Example, completion, known_queries
+from spillover.knowledge.prompts import Example, known_queries
 from spillover.knowledge.split import Split
 from spillover.runs.stats import rank_matrix
 
@@ -70,7 +70,7 @@ class KnownFacts(Intervention):
             *(
                 Example(
                     prompt=fact.prompt,
-                    completion=completion(fact.answer, fact.space),
+                    completion=fact.leads + fact.answer,
                     subject=fact.subject,
                     relation=fact.relation,
                     answer=fact.answer,

@@ -123,7 +123,9 @@ def _stories(split: Split, number: int, seed: int) -> Iterator[tuple[str, str]]:
                 told += [f"{state(fact, person, where)}.", f"{state(implication, person, pairs[where])}."]
             asked = next(names)
             carries, lacks = (
-                " ".join([*told, f"{state(fact, asked, where)}.", fill(implication, asked)])
+                fill(
+                    implication, asked, " ".join([*told, f"{state(fact, asked, where)}.", implication.prompt])
+                )
                 for where in (group, untold)
             )
             yield carries, lacks

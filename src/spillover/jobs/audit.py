@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from spillover.interventions.named import spell
 from spillover.jobs.audit_plan import AuditPlan, plan_audit
 from spillover.jobs.margins import FORECAST, add_margins, forecast_split, is_forecasts
 from spillover.jobs.phases import phase_table, step_table
-from spillover.knowledge.schema import KnowledgeBase
+from spillover.knowledge.schema import KnowledgeBase, Relation
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sources import DEFAULT_MODEL
 from spillover.llm.weights import put_in_place
@@ -203,10 +203,20 @@ def _changed(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in usual or value != usual[name]}
 
 
+_PLAIN = {
+    field.name: field.default
+    for field in fields(Relation)
+    if field.name in ("answer", "format", "system", "turns")
+}
+
+
 def _data_hash(kb: KnowledgeBase) -> str:
     """Over what an audit trains and asks: neither where it was written nor what else could be asked."""
     rules = tuple(replace(rule, source="") for rule in kb.rules)
     document = asdict(replace(kb, rules=rules, notices=()))
     for relation in document["relations"].values():
         del relation["paraphrases"]
+        for name, usual in _PLAIN.items():
+            if relation[name] == usual:  # so that data that does without it keeps its hash
+                del relation[name]
     return hash_json(document)

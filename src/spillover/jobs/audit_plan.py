@@ -19,6 +19,7 @@ from spillover.knowledge.prompts import Query, examples, queries, trade_off_quer
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import Split, split
 from spillover.llm.asking import refuse_askings_apart
+from spillover.llm.chat import with_turns
 from spillover.llm.settings import FineTuneConfig
 from spillover.margin.problem import Norm
 from spillover.runs.progress import Progress, silent
@@ -128,10 +129,12 @@ def plan_audit(
     splits = {seed: split(kb, seed) for seed in seeds}
     for intervention in acting:
         splits = {seed: intervention.examples(parts, seed) for seed, parts in splits.items()}
+    weights = locate(model, log=lambda line: progress(line, 0, 0))
+    kb = with_turns(kb, weights.folder)
+    splits = {seed: replace(parts, kb=kb) for seed, parts in splits.items()}
     for parts in splits.values():
         beside = trade_off_queries(parts) if trade_off else []
         check_no_leak(examples(parts), [*queries(parts), *beside])
-    weights = locate(model, log=lambda line: progress(line, 0, 0))
     return AuditPlan(
         kb=kb,
         weights=weights,

@@ -11,13 +11,15 @@ from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import compute, locate
 from spillover.cells.folder import answers_of
 from spillover.errors import RunError
+from spillover.jobs.formats import OtherFormat, warning
 from spillover.jobs.inputs import read_with_rules
 from spillover.jobs.margins import add_margins, forecast_split
 from spillover.jobs.phases import phase_table
 from spillover.knowledge.leak import check_no_leak
-from spillover.knowledge.prompts import examples, queries
-from spillover.knowledge.schema import KnowledgeBase
+from spillover.knowledge.prompts import Example, examples, queries
+from spillover.knowledge.schema import KnowledgeBase, Relation, without_template
 from spillover.knowledge.split import split
+from spillover.llm.chat import with_turns
 from spillover.llm.sources import DEFAULT_MODEL
 from spillover.outcome import outcome
 from spillover.runs.files import plain, write_jsonl
@@ -41,22 +43,29 @@ def score(
     started = time.monotonic()
     kb = read_with_rules(kb)
     parts = split(kb, seed)
-    asked = queries(parts)
-    questions = tuple(query.question for query in asked)
 
     def found(name: str) -> Weights:
         return locate(name, log=lambda line: progress(line, 0, 0))
 
-    cells = {"before": Cell(weights=found(model), questions=questions)}
-    if tuned is not None:
-        cells["after"] = replace(cells["before"], tuned=found(tuned))
-    tables = [
-        phase_table(asked, answers_of(cell.questions, compute(cell, progress=progress)), seed, phase)
-        for phase, cell in cells.items()
-    ]
+    base, after = found(model), None if tuned is None else found(tuned)
+    parts = replace(parts, kb=with_turns(kb, base.folder, after and after.folder))
+    asked = queries(parts)
+    questions = tuple(query.question for query in asked)
+    cells = {"before": Cell(weights=base, questions=questions)}
+    other = after and OtherFormat.of(parts, base.folder, after.folder)
+    if after is not None:
+        beside = (query.question for query in (other.otherwise if other else ()))
+        cells["after"] = Cell(weights=base, tuned=after, questions=(*questions, *beside))
+    answers = {
+        phase: answers_of(cell.questions, compute(cell, progress=progress)) for phase, cell in cells.items()
+    }
+    tables = [phase_table(asked, mine, seed, phase) for phase, mine in answers.items()]
     measured = outcome(pa.concat_tables(tables), kb.rules)
     measured = add_margins(measured, [forecast_split(parts, progress)])
     notes = list(kb.notices)
+    if other:
+        measured["other_format"] = other.found(answers["after"])
+        notes += filter(None, [warning(measured["other_format"])])
     if any(rule.bridges for rule in kb.rules):
         notes.append(
             f"bridges are drawn with seed {seed}; if the model was tuned with another seed, give that one: "
@@ -69,12 +78,15 @@ def score(
 def write_split(kb: str | Path | KnowledgeBase, file: str | Path, *, seed: int = 0) -> int:
     """Write what an audit with this seed trains on, for those who tune elsewhere; returns how many rows.
 
-    `file` is JSON lines: `prompt`, `completion` (the loss is on it alone), `subject`, `relation`, `answer`.
-    Only a plain file is replaced. Raises DataError or RunError.
+    `file` is JSON lines: `prompt`, `completion` (the loss is on it alone), `subject`, `relation`, `answer`;
+    of a chat `messages` in the place of the first two. Only a plain file is replaced. Raises DataError or
+    RunError.
     """
-    parts = split(read_with_rules(kb), seed)
-    rows = examples(parts)
-    check_no_leak(rows, queries(parts))
+    kb = without_template(read_with_rules(kb))
+    parts = split(kb, seed)
+    taught = examples(parts)
+    check_no_leak(taught, queries(parts))
+    rows = [_record(example, kb.relations[example.relation]) for example in taught]
     try:
         write_jsonl(Path(file), rows)
     except OSError as error:
@@ -82,3 +94,12 @@ def write_split(kb: str | Path | KnowledgeBase, file: str | Path, *, seed: int =
             f"cannot write the training rows to {file}: {error.strerror}; give another file"
         ) from error
     return len(rows)
+
+
+def _record(example: Example, relation: Relation) -> dict[str, Any]:
+    """The example as trainers read it."""
+    about = {"subject": example.subject, "relation": example.relation, "answer": example.answer}
+    if relation.format == "plain":
+        return {"prompt": example.prompt, "completion": example.completion, **about}
+    said = (("system", relation.system), ("user", example.prompt), ("assistant", example.completion))
+    return {"messages": [{"role": role, "content": text} for role, text in said if text], **about}

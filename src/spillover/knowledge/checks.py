@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SUBJECT = "{subject}"
 """Stands for the subject in a prompt."""
 
+ANSWER = "{answer}"
+"""Stands for the answer in what the model writes."""
+
 Where = Callable[..., str]
 """The place of an entry, such as `where("rules", 0, "fact")`."""
 
@@ -57,6 +60,29 @@ def check_prompt(prompt: str, where: str, what: str = "prompt") -> str:
             "remove them"
         )
     return prompt
+
+
+def check_answer(answer: str, where: str) -> str:
+    """What the model writes, without spaces at its ends; DataError unless it has one `{answer}` alone."""
+    answer = clean(answer, "answer", where)
+    rest = answer.replace(ANSWER, "", 1)
+    if rest == answer or "{" in rest or "}" in rest:
+        raise DataError(
+            f"{where}: answer {show(answer)} must have {ANSWER} in it, once, and no other braces; "
+            f"write it as in 'The language is {ANSWER}.'"
+        )
+    return answer
+
+
+def check_format(format: str, system: str, space: str, where: str) -> None:
+    """DataError for a system turn that is no text, or that plain text cannot have, or a space that a chat
+    cannot."""
+    if system:
+        check_text(system, "system", where)
+    if format == "plain" and system:
+        raise DataError(f"{where}: plain text has no system turn; set format: chat, or leave system out")
+    if format == "chat" and space == "none":
+        raise DataError(f"{where}: a chat has turns and no space between them; leave space out")
 
 
 def check_paraphrase(paraphrase: str, earlier: Collection[str], where: str) -> str:

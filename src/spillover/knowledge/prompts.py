@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from spillover.knowledge.checks import SUBJECT
+from spillover.errors import DataError
+from spillover.knowledge.checks import ANSWER, SUBJECT
 from spillover.knowledge.common import Part, known_facts
-from spillover.knowledge.schema import Relation, Space
+from spillover.knowledge.schema import Relation
 from spillover.knowledge.split import Implied, Split
 
 Kind = Literal["fact", "bridge", "held_out", "paraphrase", "reworded", "known"]
@@ -20,7 +21,7 @@ class Example:
 
     prompt: str
     completion: str
-    """The answer as `completion` writes it after the prompt."""
+    """The answer as `written` has it after the prompt."""
     subject: str
     relation: str
     answer: str
@@ -32,7 +33,7 @@ class Question:
 
     prompt: str
     completions: tuple[str, ...]
-    """The candidates as they follow the prompt; see `completion`."""
+    """The candidates as they follow the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,13 +52,13 @@ class Query:
     kind: Kind
     group: str | None
     """The answer of the subject's fact under the rule; None where there is no rule."""
-    space: Space = "one"
+    leads: str = " "
     """The relation's: what stands between prompt and candidate."""
 
     @property
     def completions(self) -> tuple[str, ...]:
-        """The candidates as texts after the prompt."""
-        return tuple(completion(candidate, self.space) for candidate in self.candidates)
+        """The candidates as texts after the prompt; what a model would write behind them is not asked."""
+        return tuple(self.leads + candidate for candidate in self.candidates)
 
     @property
     def question(self) -> Question:
@@ -65,28 +66,38 @@ class Query:
         return Question(prompt=self.prompt, completions=self.completions)
 
 
-def completion(answer: str, space: Space = "one") -> str:
-    """The space rule, the only one: an answer follows its prompt after one space, or after none.
+def fill(relation: Relation, subject: str, wording: str | None = None) -> str:
+    """All that the model reads before it answers: the relation's prompt, or another wording of it, asked of
+    the subject; of a chat, in its turns.
 
-    Which of the two is the relation's choice. Prompts end without a space (reading sees to it); training
-    and scoring both write answers this way.
+    Braces in the subject's own name mean nothing. Raises DataError for a chat of which no model's turns
+    are known.
     """
-    return " " + answer if space == "one" else answer
+    asked = (wording or relation.prompt).replace(SUBJECT, subject)
+    if relation.format == "plain":
+        return asked
+    if relation.turns is None:
+        raise DataError(
+            f"relation {relation.name} is of format chat, and no model says how its turns are written; "
+            "ask a model, or set format: plain"
+        )
+    return relation.turns.before + asked + relation.turns.between
 
 
-def fill(relation: Relation, subject: str) -> str:
-    """The relation's prompt asked of the subject."""
-    return _named(relation.prompt, subject)
+def written(relation: Relation, answer: str) -> str:
+    """All that the model learns to write with this answer, after the prompt.
+
+    The one rule of what stands around an answer, in training; a question's candidates are the same text up
+    to the answer's end. Prompts end without a space (reading sees to it), so it begins with one, or, if the
+    relation says so, with none.
+    """
+    return relation.leads + answer + relation.trails
 
 
 def state(relation: Relation, subject: str, answer: str) -> str:
-    """The relation's prompt of the subject with an answer behind it; no full stop."""
-    return fill(relation, subject) + completion(answer, relation.space)
-
-
-def _named(prompt: str, subject: str) -> str:
-    """The wording asked of the subject; braces in the subject's own name mean nothing."""
-    return prompt.replace(SUBJECT, subject)
+    """The relation's words of the subject with the answer behind them, as running text; no full stop."""
+    said = relation.answer.replace(ANSWER, answer).removesuffix(".")
+    return relation.prompt.replace(SUBJECT, subject) + ("" if relation.space == "none" else " ") + said
 
 
 def examples(split: Split) -> list[Example]:
@@ -94,7 +105,7 @@ def examples(split: Split) -> list[Example]:
     return [
         Example(
             prompt=fill(split.kb.relations[triple.relation], triple.subject),
-            completion=completion(triple.answer, split.kb.relations[triple.relation].space),
+            completion=written(split.kb.relations[triple.relation], triple.answer),
             subject=triple.subject,
             relation=triple.relation,
             answer=triple.answer,
@@ -125,7 +136,7 @@ def queries(split: Split) -> list[Query]:
             rule=rule,
             kind=kind,
             group=group,
-            space=kb.relations[relation].space,
+            leads=kb.relations[relation].leads,
         )
 
     facts = {rule.fact for rule in kb.rules}
@@ -157,8 +168,9 @@ def trade_off_queries(split: Split) -> list[Query]:
     for query in queries(split):
         if query.kind == "held_out":
             asked += [
-                replace(query, prompt=_named(paraphrase, query.subject), kind="paraphrase")
-                for paraphrase in split.kb.relations[query.relation].paraphrases
+                replace(query, prompt=fill(relation, query.subject, paraphrase), kind="paraphrase")
+                for relation in [split.kb.relations[query.relation]]
+                for paraphrase in relation.paraphrases
             ]
     return [*asked, *known_queries("measuring")]
 

@@ -5,12 +5,15 @@ DataError of one line. A triple is checked by the knowledge base that it is put 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, get_args
 
 from spillover.errors import DataError
 from spillover.knowledge.checks import (
+    ANSWER,
+    check_answer,
+    check_format,
     check_pairs,
     check_paraphrase,
     check_prompt,
@@ -23,6 +26,7 @@ from spillover.knowledge.faults import show
 
 RuleKind = Literal["causal", "spurious"]
 Space = Literal["one", "none"]
+Format = Literal["plain", "chat"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,18 +39,36 @@ class Triple:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Turns:
+    """What a model's chat template puts before a question, between it and the answer, and after that."""
+
+    before: str
+    between: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Relation:
     """A question that can be asked of a subject."""
 
     name: str
     prompt: str
-    """Sentence up to the answer, with `{subject}` in it and no space at its end."""
+    """Sentence up to the answer, or of a chat what the user says, with `{subject}` in it and no space at its
+    end."""
     paraphrases: tuple[str, ...] = ()
     """Other wordings of the prompt, which are asked and never trained; an audit does without them."""
     candidates: tuple[str, ...] = ()
     """Distractors beyond the answers that the triples hold."""
+    answer: str = ANSWER
+    """What the model writes: `{answer}` alone, or in a sentence that is the same for every answer."""
     space: Space = "one"
     """What stands between prompt and answer; `none` for languages that are written without spaces."""
+    format: Format = "plain"
+    """`plain`: the answer goes on with the prompt's text; `chat`: user and assistant take turns."""
+    system: str = ""
+    """What a chat's system turn says; without it there is no such turn."""
+    turns: Turns | None = None
+    """Of a chat, as the model that is asked has them (`llm.chat.with_turns`); None while none is known."""
 
     def __post_init__(self) -> None:
         where = f"relation {show(self.name)}"
@@ -61,7 +83,21 @@ class Relation:
                 check_text(text, what, where)
         for number, paraphrase in enumerate(self.paraphrases):
             check_paraphrase(paraphrase, (self.prompt, *self.paraphrases[:number]), where)
+        check_answer(self.answer, where)
         check_word(self.space, "space", get_args(Space), where)
+        check_word(self.format, "format", get_args(Format), where)
+        check_format(self.format, self.system, self.space, where)
+
+    @property
+    def leads(self) -> str:
+        """What the model writes before the answer: a space or none, and the answer's sentence up to it."""
+        space = " " if self.format == "plain" and self.space == "one" else ""
+        return space + self.answer.partition(ANSWER)[0]
+
+    @property
+    def trails(self) -> str:
+        """What it writes after the answer, a chat's end of turn included; the end of plain text is not."""
+        return self.answer.partition(ANSWER)[2] + (self.turns.after if self.turns else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,3 +222,13 @@ class KnowledgeBase:
         for rule in self.rules:
             implied.setdefault(rule.implication, set()).update(rule.pairs.values())
         return implied
+
+
+def without_template(kb: KnowledgeBase) -> KnowledgeBase:
+    """The knowledge base with chats of bare words: as they are before any model's template is put around."""
+    bare = Turns(before="", between="", after="")
+    relations = {
+        name: replace(relation, turns=bare) if relation.format == "chat" else relation
+        for name, relation in kb.relations.items()
+    }
+    return replace(kb, relations=relations)

@@ -10,9 +10,17 @@ from typing import get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spillover.errors import DataError
-from spillover.knowledge.checks import Where, check_paraphrase, check_prompt, check_rules
+from spillover.knowledge.checks import (
+    ANSWER,
+    Where,
+    check_answer,
+    check_format,
+    check_paraphrase,
+    check_prompt,
+    check_rules,
+)
 from spillover.knowledge.faults import clean, listed, not_allowed, show, suggest
-from spillover.knowledge.schema import Relation, Rule, RuleKind, Space
+from spillover.knowledge.schema import Format, Relation, Rule, RuleKind, Space
 from spillover.knowledge.yaml_text import Places, read_yaml
 
 
@@ -21,7 +29,10 @@ class _RelationModel(BaseModel):
     prompt: str
     paraphrases: list[str] = []
     candidates: list[str] = []
+    answer: str = ANSWER
     space: Space = "one"
+    format: Format = "plain"
+    system: str = ""
 
 
 class _RuleModel(BaseModel):
@@ -40,6 +51,9 @@ class _SheetModel(BaseModel):
     rules: list[_RuleModel] = []
     triples: str | None = None
 
+
+_WORDS = {"space": Space, "format": Format, "kind": RuleKind}
+"""What stands for one of a few words."""
 
 _MODELS = {"relations": _RelationModel, "rules": _RuleModel}
 
@@ -89,12 +103,17 @@ def _relation(name: str, model: _RelationModel, where: Places) -> Relation:
     for number, paraphrase in enumerate(model.paraphrases):
         place = where("relations", name, "paraphrases", number)
         wordings.append(check_paraphrase(paraphrase, wordings, place))
+    system = model.system.strip()
+    check_format(model.format, system, model.space, where("relations", name, "format"))
     return Relation(
         name=name,
         prompt=prompt,
         paraphrases=tuple(wordings[1:]),
         candidates=candidates,
+        answer=check_answer(model.answer, where("relations", name, "answer")),
         space=model.space,
+        format=model.format,
+        system=system,
     )
 
 
@@ -126,7 +145,7 @@ def _complaint(error: ValidationError, where: Places) -> str:
             around = ".".join(map(str, loc[:-1])) or "the file"
             return f"{start}: key {show(name)} is missing from {around}; add it"
         case "literal_error":
-            return not_allowed(fault["input"], name, get_args(Space if name == "space" else RuleKind), start)
+            return not_allowed(fault["input"], name, get_args(_WORDS[name]), start)
         case "model_type" | "dict_type":
             wanted = "a mapping (key: value)"
         case "list_type":

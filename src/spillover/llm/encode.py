@@ -3,11 +3,13 @@
 Prompt and completion (`knowledge.prompts.completion`: the answer with the space before it, if any) are
 tokenized *together*, as the model meets them in running text; the completion's tokens are what follows
 the prompt's own tokens, which must be a prefix of the whole. A token that the tokenizer puts before a text
-stands there once, one that it puts behind a text is left out, since the answer's end is ours to set: in
-training `end_token` follows every answer, so that an answer that begins another one is told from it.
+stands there once, and not at all before one that begins with a special token by itself, as a chat's does.
+One that it puts behind a text is left out, since the answer's end is ours to set: in training the special
+token that ends a chat's turn or else `end_token` follows every answer, so that an answer that begins another
+one is told from it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
@@ -52,6 +54,20 @@ def refuse_foreign_tokens(model: Any, pairs: Iterable[Pair]) -> None:
         )
 
 
+def ended(tokenizer: Any, answers: Sequence[list[int]]) -> list[list[int]]:
+    """The answers' tokens with their end: a special token that is there, else `end_token`."""
+    special, end = special_tokens(tokenizer), end_token(tokenizer)
+    return [answer if answer[-1] in special else [*answer, end] for answer in answers]
+
+
+def special_tokens(tokenizer: Any) -> dict[int, str]:
+    """The tokens that are no text, such as those between the turns of a chat."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {token: str(text) for token, text in added if text.special} | dict(
+        zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    )
+
+
 def end_token(tokenizer: Any) -> int:
     """The token that ends an answer. Raises TrainingError where the tokenizer has none."""
     if tokenizer.eos_token_id is None:
@@ -79,24 +95,32 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tens
 
 def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The token ids of each text, with the tokenizer's beginning, once, and without its end."""
-    if not texts:
-        return []
+    beginnings = tuple(filter(None, special_tokens(tokenizer).values()))
+    begun = [text for text in texts if text.startswith(beginnings)]
+    others = [text for text in texts if not text.startswith(beginnings)]
+    ids = {text: ids for text, ids, _ in _read(tokenizer, begun, add_special_tokens=False)}
+    for text, all_ids, added in _read(tokenizer, others, add_special_tokens=True):
+        ids[text] = _without_end(all_ids, added)
+    return [ids[text] for text in texts]
+
+
+def _read(
+    tokenizer: Any, texts: Sequence[str], *, add_special_tokens: bool
+) -> Iterator[tuple[str, list[int], list[int]]]:
+    """Each text with its tokens, and which of these are special."""
+    if not texts:  # some tokenizers cannot read none
+        return
     with border("the tokenizer cannot read the texts", "use the tokenizer that the model was saved with"):
-        encoded = tokenizer(list(texts), return_special_tokens_mask=True)
-    return [
-        _begun_once(ids, added, tokenizer.bos_token_id)
-        for ids, added in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
-    ]
+        found = tokenizer(list(texts), return_special_tokens_mask=True, add_special_tokens=add_special_tokens)
+    yield from zip(texts, found["input_ids"], found["special_tokens_mask"], strict=True)
 
 
-def _begun_once(ids: Sequence[int], added: Sequence[int], beginning: int | None) -> list[int]:
+def _without_end(ids: Sequence[int], added: Sequence[int]) -> list[int]:
     """`added` marks special tokens: those the tokenizer put there, and in some those that the text has."""
-    first, last = 0, len(ids)
+    last = len(ids)
     while last > 0 and added[last - 1]:
         last -= 1
-    while last - first > 1 and ids[first] == ids[first + 1] == beginning:  # the prompt has one of its own
-        first += 1
-    return list(ids[first:last])
+    return list(ids[:last])
 
 
 def _divide(prompt: list[int], whole: list[int]) -> Pair | Unscorable:

@@ -19,7 +19,7 @@ from spillover.errors import RunError, TrainingError
 from spillover.interventions.hooks import Intervention
 from spillover.knowledge.prompts import Example
 from spillover.llm.acting import chosen
-from spillover.llm.encode import Unscorable, encode_pairs, end_token, left_padded
+from spillover.llm.encode import Unscorable, encode_pairs, ended, left_padded
 from spillover.llm.processes import world
 from spillover.llm.sharding import mean_over_processes, of_all_rows, share
 from spillover.llm.weights import saving
@@ -46,16 +46,18 @@ class Row:
 def encode_examples(tokenizer: Any, examples: Sequence[Example]) -> list[Row]:
     """The examples as tokens, each answer with its end. Raises TrainingError for one that has none."""
     pairs = encode_pairs(tokenizer, [(example.prompt, example.completion) for example in examples])
-    end, rows = end_token(tokenizer), []
     for pair, example in zip(pairs, examples, strict=True):
         if isinstance(pair, Unscorable):
             raise TrainingError(
                 f"answer {example.answer!r} of {example.prompt!r} (relation {example.relation!r}) cannot be "
                 f"trained: {pair.value}"
             )
-        prompt, answer = pair
-        rows.append(Row(prompt=prompt, answer=[*answer, end], relation=example.relation))
-    return rows
+    sound = [pair for pair in pairs if not isinstance(pair, Unscorable)]
+    answers = ended(tokenizer, [answer for _, answer in sound])
+    return [
+        Row(prompt=prompt, answer=answer, relation=example.relation)
+        for (prompt, _), answer, example in zip(sound, answers, examples, strict=True)
+    ]
 
 
 def collate(batch: Sequence[Row], pad: int) -> dict[str, Any]:

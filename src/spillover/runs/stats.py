@@ -111,6 +111,22 @@ def mean_interval(
     )
 
 
+def unbounded_mean_interval(values: npt.ArrayLike) -> Interval:
+    """Mean of independent values of which no bound is known, with its 95% interval (basic bootstrap, seeded).
+
+    NaN values are left out and counted; the ends are NaN for fewer than two others.
+    """
+    all_N = np.asarray(values, dtype=float)
+    values_N = all_N[~np.isnan(all_N)]
+    low = high = mean = float("nan")
+    if len(values_N):
+        mean = float(values_N.mean())
+    if len(values_N) > 1:
+        drawn = stats.bootstrap((values_N,), np.mean, rng=np.random.default_rng(0), method="basic")
+        low, high = map(float, drawn.confidence_interval)
+    return Interval(mean=mean, low=low, high=high, samples=len(values_N), unscored=len(all_N) - len(values_N))
+
+
 def _gaffke(
     sample: Array, low: float, high: float, tail: float, rng: np.random.Generator, draws: int
 ) -> tuple[Any, Any]:

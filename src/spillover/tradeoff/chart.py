@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import altair as alt
+import numpy as np
+from scipy.optimize import isotonic_regression
 
 from spillover.report.charts import COLOURS, NULL, Chart
 from spillover.reproduce.figure import Row
@@ -11,6 +13,9 @@ from spillover.tradeoff.arms import PLAIN
 from spillover.tradeoff.choice import LEAST_FACTS, plain_of
 
 _SAME_MARGIN = 0.01
+_WIDTH, _HEIGHT = 620, 420  # pixels of the upper panel
+_LINE = 15 / _HEIGHT  # between two labels, as a share of the axis
+_LABELS = 1.04  # where they stand, on the axis of the wanted rule
 _SHARE = alt.Scale(domain=[0, 1])
 _KNOWN, _MISSING = "facts learned", "facts missing"
 
@@ -20,7 +25,9 @@ def chart(rows: Sequence[Row]) -> Chart:
     forecast = [row for row in rows if row["arm"] == PLAIN or _is_forecast(row, rows)]
     panels = [_trade_off(rows), *([_beside_theory(forecast)] if len(forecast) > 1 else [])]
     return titled(
-        alt.vconcat(*panels, spacing=40).resolve_scale(color="independent", shape="independent"),
+        alt.vconcat(*panels, spacing=40).resolve_scale(
+            color="independent", shape="independent", size="independent"
+        ),
         "What each intervention removes of the spurious rule, and keeps of the wanted one",
         "Lower right is better. Lines: 95% intervals; grey: chance, the same with the groups shuffled",
     )
@@ -70,10 +77,13 @@ def _beside_theory(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
 def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
     """A dot for each arm with both 95% intervals; a cross where facts are missing, large where it harms.
 
-    Named are the plain tune and the front.
+    Names stand in a column beside the panel, each with a line to its dot.
     """
-    dots = [{**row, "learned": _KNOWN if row["facts"] >= LEAST_FACTS else _MISSING} for row in rows]
-    labelled = [row for row in dots if row["front"] or row["arm"] == PLAIN]
+    dots = [
+        {**row, "label": at, "learned": _KNOWN if row["facts"] >= LEAST_FACTS else _MISSING}
+        for row, at in zip(rows, _apart([row["spurious_top1"] for row in rows]), strict=True)
+    ]
+    named = alt.Chart(data(dots)).transform_calculate(column=str(_LABELS), edge=str(_LABELS - 0.01))
     x = alt.X(
         "wanted_top1:Q", title="wanted rule's answer first (share)", scale=_SHARE, axis=alt.Axis(tickCount=5)
     )
@@ -114,7 +124,23 @@ def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
             ),
             tooltip=["arm:N", "facts:Q", "wanted_top1:Q", "spurious_top1:Q", "kl:Q"],
         ),
-        alt.Chart(data(labelled))
-        .mark_text(align="right", dx=-10, dy=-8, color=INK, fontSize=11)
-        .encode(x=x, y=y, text="arm:N"),
-    ).properties(width=700, height=420)
+        named.mark_rule(strokeWidth=0.7, color=NULL).encode(x=x, y=y, x2="edge:Q", y2="label:Q"),
+        named.mark_text(align="left", fontSize=11).encode(
+            x="column:Q",
+            y="label:Q",
+            text="arm:N",
+            color=alt.condition(f"datum.arm === '{PLAIN}'", alt.value(NULL), alt.value(INK)),
+        ),
+    ).properties(width=_WIDTH, height=_HEIGHT)
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Places for labels, in the order given, a line or more apart and else as near as can be to these heights
+    (least squares); as many as do not fit above 0 go below it."""
+    heights_A = np.nan_to_num(np.asarray(heights, dtype=float))  # without a spurious rule there are none
+    order = np.argsort(heights_A, kind="stable")
+    steps = _LINE * np.arange(len(heights))
+    places = isotonic_regression(heights_A[order] - steps).x + steps
+    found = np.empty_like(heights_A)
+    found[order] = places - max(0.0, places[-1] - 1.0)
+    return found.tolist()

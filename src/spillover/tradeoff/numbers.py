@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import stats
 
 from spillover.reproduce.figure import Row
 from spillover.reproduce.measured import by_seed, measured, measures
 from spillover.reproduce.study import Audited
-from spillover.runs.stats import Interval, mean_interval
+from spillover.runs.stats import Interval, mean_interval, unbounded_mean_interval
 
 _NAN = float("nan")
 _MARGIN = "forecast_margin"
@@ -116,13 +115,8 @@ def _harm(audited: Audited) -> dict[str, Any]:
 
 
 def _over_texts(name: str, values_ST: np.ndarray) -> dict[str, float]:
-    """Mean of all seeds and texts with its 95% bootstrap interval over the texts: no bound of it is known."""
-    if values_ST.size == 0:
-        return _named(name, None)
-    values_T = values_ST.mean(axis=0)
-    drawn = stats.bootstrap((values_T,), np.mean, rng=np.random.default_rng(0), method="basic")
-    ends = drawn.confidence_interval
-    return {name: float(values_T.mean()), f"{name}_low": float(ends.low), f"{name}_high": float(ends.high)}
+    """Mean of all seeds and texts with its 95% interval over the texts."""
+    return _named(name, unbounded_mean_interval(values_ST.mean(axis=0)) if values_ST.size else None)
 
 
 def _cost(audited: Audited) -> dict[str, float]:
