@@ -12,10 +12,10 @@ import pytest
 
 from spillover.gate import parse_gate
 from spillover.knowledge.prompts import Query
-from spillover.knowledge.schema import Rule
+from spillover.knowledge.schema import Relation, Rule
 from spillover.outcome import SCORES, outcome, score_table
 from spillover.report.verdict import Outcome, verdict, verdicts
-from spillover.runs.stats import holm
+from spillover.runs.stats import holm, mean_interval
 
 RULE = Rule(fact="lives_in", implication="speaks", kind="causal")
 
@@ -98,8 +98,36 @@ def test_facts_of_relations_with_different_candidates() -> None:
     }
 
 
+def test_other_words_are_measured_each_and_together_with_a_subject_counting_once() -> None:
+    others = {"{subject} talks": VALUES, "Of {subject} the language is": [[-3.0, -2.0, -1.0]] * 4}
+    asked = [
+        replace(query, kind="paraphrase", prompt=wording.replace("{subject}", query.subject))
+        for query in QUERIES
+        for wording in others
+    ]
+    values = [np.array(row) for rows in zip(*others.values(), strict=True) for row in rows]
+    paraphrased = score_table(asked, values, seed=0, phase="after")
+    rule = outcome(pa.concat_tables([tables(), paraphrased]), [RULE])["rules"][0]
+    alone = outcome(tables(), [RULE])["rules"][0]
+    assert [said["wording"] for said in rule["paraphrases"]] == list(others)
+    for measure in ("mean_rank", "top1"):
+        same = {name: value for name, value in alone[measure].items() if "adjusted" not in name}
+        np.testing.assert_equal(rule["paraphrases"][0][measure], same)
+        np.testing.assert_equal(rule[measure], alone[measure])
+    assert rule["paraphrases"][1]["top1"]["after"] == 0.25, "C comes first, which is right for Cy"
+    together = rule["other_words"]["top1"]
+    mean = mean_interval([1 / 2, 0, (0.5 + 1) / 2, 0], 0.0, 1.0)  # of four subjects
+    assert (together["after"], together["low"], together["high"]) == (mean.mean, mean.low, mean.high)
+    assert together["p_adjusted"] == together["p_value"]
+    assert alone["paraphrases"] == []
+    assert "other_words" not in alone
+    speaks = Relation(name="speaks", prompt="{subject} is", paraphrases=("{subject} a", "{subject} b"))
+    named = outcome(pa.concat_tables([tables(), paraphrased]), [RULE], {"speaks": speaks})["rules"][0]
+    assert [said["wording"] for said in named["paraphrases"]] == ["{subject} a", "{subject} b"]
+
+
 def test_what_a_trade_off_asks_beside_changes_nothing() -> None:
-    new: list[Any] = ["paraphrase", "reworded", "known"]
+    new: list[Any] = ["reworded", "known"]
     other = [replace(query, kind=kind, prompt=f"{kind} {query.prompt}") for kind in new for query in QUERIES]
     queries = [*QUERIES, replace(QUERIES[0], kind="bridge"), fact("Ada", "A", "lives_in", ("A", "B"))]
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spillover.errors import RunError
+from spillover.knowledge.checks import SUBJECT
 from spillover.knowledge.prompts import Query
-from spillover.knowledge.schema import Rule
+from spillover.knowledge.schema import Relation, Rule
 from spillover.runs.record import Run, RunView
 from spillover.runs.stats import holm, mean_interval, permutation_test, rank_matrix, top1_matrix
 
@@ -107,7 +108,9 @@ def read_scores(run: Run | RunView) -> pa.Table:
     return table
 
 
-def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
+def outcome(
+    scores: pa.Table, rules: Sequence[Rule], relations: Mapping[str, Relation] | None = None
+) -> dict[str, Any]:
     """The `facts` and `rules` entries of the audit's JSON document, less its forecast (NaN where undefined).
 
     `facts`: {"top1", "least", "queries"}, the share of all trained facts that the tuned model answers
@@ -122,11 +125,14 @@ def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
       (`null`); the share of deals at least as good (`p_value`) and at most as good (`p_worse`), and both
       corrected for the rules (Holm; `p_adjusted`, `p_worse_adjusted`).
     - p_value: the mean rank's.
+    - paraphrases: of each wording that was asked and never trained {"wording", "mean_rank", "top1"}, the two
+      as above but for the correction; other_words: the two of all these wordings, a subject counting once,
+      corrected as above, and not there where there are none. A wording is named as in
+      `relations`, or by its prompt.
 
     Where there is no `after` phase (an untuned model scored alone), `after` is NaN and all others are those
     of `before`. What a trade-off asks beside (rows of other kinds) changes nothing.
     """
-    scores = scores.filter(pc.field("kind").isin(["fact", "bridge", "held_out"]))
     last = "after" if "after" in scores["phase"].unique().to_pylist() else "before"
     facts = scores.filter((pc.field("kind") == "fact") & (pc.field("phase") == last))
     # so many deals that a corrected p can always be small
@@ -135,11 +141,17 @@ def outcome(scores: pa.Table, rules: Sequence[Rule]) -> dict[str, Any]:
         _rule_outcome(scores.filter(pc.field("rule") == n), facts, rule, last, permutations)
         for n, rule in enumerate(rules)
     ]
-    for measure in ("mean_rank", "top1"):
-        for p, adjusted in (("p_value", "p_adjusted"), ("p_worse", "p_worse_adjusted")):
-            corrected = holm([entry[measure][p] for entry in entries]).tolist()
-            for entry, value in zip(entries, corrected, strict=True):
-                entry[measure][adjusted] = value
+    if relations is not None:
+        for entry in entries:
+            wordings = relations[entry["implication"]].paraphrases[: len(entry["paraphrases"])]
+            for said, wording in zip(entry["paraphrases"], wordings, strict=True):
+                said["wording"] = wording
+    for side in (entries, [entry["other_words"] for entry in entries if "other_words" in entry]):
+        for measure in ("mean_rank", "top1"):
+            for p, adjusted in (("p_value", "p_adjusted"), ("p_worse", "p_worse_adjusted")):
+                corrected = holm([entry[measure][p] for entry in side]).tolist()
+                for entry, value in zip(side, corrected, strict=True):
+                    entry[measure][adjusted] = value
     return {"facts": _learned(facts), "rules": entries}
 
 
@@ -152,11 +164,52 @@ def _rule_outcome(
     scores: pa.Table, facts: pa.Table, rule: Rule, last: str, permutations: int
 ) -> dict[str, Any]:
     """One entry of `rules`, uncorrected, from the rule's own rows and all facts of the last phase."""
-    before = _asked(scores, kind="held_out", phase="before")
-    asked = _asked(scores, kind="held_out", phase=last)
+    other = scores.filter(pc.field("kind") == "paraphrase")
+    scores = scores.filter(pc.field("kind").isin(["bridge", "held_out"]))
     mine = scores.filter(pc.field("phase") == last)
     rule_facts = facts.filter(pc.field("relation") == rule.fact)
+    held_out = scores.filter(pc.field("kind") == "held_out")
+    asked, numbers = _asked(held_out, phase=last), _measures(held_out, last, permutations)
     queries, candidates = asked.logprobs.shape
+    return {
+        "fact": rule.fact,
+        "implication": rule.implication,
+        "kind": rule.kind,
+        "facts": _learned(rule_facts.join(mine.select(_WHO), keys=_WHO, join_type="left semi")),
+        "bridges": _learned(mine.filter(pc.field("kind") == "bridge")),
+        "queries": queries,
+        "candidates": candidates,
+        "unscored": mean_interval(_right(asked, rank_matrix), 0.0, float(candidates - 1)).unscored,
+        "unscorable": _unscorable(mine),
+        **numbers,
+        "p_value": numbers["mean_rank"]["p_value"],
+        "paraphrases": [
+            {"wording": wording, **_measures(rows, last, permutations)} for wording, rows in _wordings(other)
+        ],
+        **({"other_words": _measures(other, last, permutations)} if other.num_rows else {}),
+    }
+
+
+def _wordings(scores: pa.Table) -> list[tuple[str, pa.Table]]:
+    """The rows of each wording, which a subject is asked in one order; it is named by its prompt."""
+    prompts: dict[str, list[str]] = {}
+    for row in scores.select(["subject", "prompt"]).to_pylist():
+        of_subject = prompts.setdefault(row["subject"], [])
+        if row["prompt"] not in of_subject:
+            of_subject.append(row["prompt"])
+    return [
+        (
+            same[0].replace(next(iter(prompts)), SUBJECT),
+            scores.filter(pc.field("prompt").isin(same)),
+        )
+        for same in zip(*prompts.values(), strict=True)
+    ]
+
+
+def _measures(scores: pa.Table, last: str, permutations: int) -> dict[str, Any]:
+    """`mean_rank` and `top1` of these rows, uncorrected."""
+    before, asked = _asked(scores, phase="before"), _asked(scores, phase=last)
+    candidates = asked.logprobs.shape[1]
     numbers: dict[str, Any] = {}
     measures: tuple[tuple[str, _Matrix, float, Literal["low", "high"]], ...] = (
         ("mean_rank", rank_matrix, float(candidates - 1), "low"),
@@ -181,21 +234,7 @@ def _rule_outcome(
             "p_value": test.p_value,
             "p_worse": test.p_worse,
         }
-        numbers.setdefault("unscored", interval.unscored)
-    return {
-        "fact": rule.fact,
-        "implication": rule.implication,
-        "kind": rule.kind,
-        "facts": _learned(rule_facts.join(mine.select(_WHO), keys=_WHO, join_type="left semi")),
-        "bridges": _learned(mine.filter(pc.field("kind") == "bridge")),
-        "queries": queries,
-        "candidates": candidates,
-        "unscored": numbers["unscored"],
-        "unscorable": _unscorable(mine),
-        "mean_rank": numbers["mean_rank"],
-        "top1": numbers["top1"],
-        "p_value": numbers["mean_rank"]["p_value"],
-    }
+    return numbers
 
 
 def _unscorable(scores: pa.Table) -> list[dict[str, str]]:

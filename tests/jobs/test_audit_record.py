@@ -247,18 +247,23 @@ def test_seconds_add_up_over_a_resume_and_ctrl_c_says_where_to_go_on(
     assert manifest["resumed_at"][1][:19].replace("T", " ") in (folder / "report.html").read_text("utf-8")
 
 
-def test_paraphrases_change_neither_an_audits_cells_nor_its_data(
-    tiny: str, untuned: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_other_words_are_asked_beside_and_change_nothing_else(
+    tiny: str, untuned: None, tmp_path: Path
 ) -> None:
     kb = load("country-code")
-    assert kb.relations["codes_in"].paraphrases
+    wordings = kb.relations["codes_in"].paraphrases
     bare = {name: replace(relation, paraphrases=()) for name, relation in kb.relations.items()}
-    first = audit(replace(kb, relations=bare), model=tiny, out=tmp_path / "run")
+    (alone,) = audit(replace(kb, relations=bare), model=tiny, out=tmp_path / "bare")["rules"]
     before_there_were_any = "53fdddd1481c4a8a6d980e1805e2dbcd319330f2bfa229b7bef0f77e8b403725"
-    assert read_run(tmp_path / "run").manifest["hashes"]["data"] == before_there_were_any
-    assert audit(kb, model=tiny, out=tmp_path / "run") == first
-    monkeypatch.setattr(cells_tune, "finetune", lambda *a, **k: pytest.fail("tuned again"))
-    assert audit(kb, model=tiny, out=tmp_path / "other")["rules"] == first["rules"]
+    assert read_run(tmp_path / "bare").manifest["hashes"]["data"] == before_there_were_any
+    (rule,) = audit(kb, model=tiny, out=tmp_path / "run")["rules"]
+    assert tuple(said["wording"] for said in rule["paraphrases"]) == wordings
+    assert set(rule["other_words"]) == {"mean_rank", "top1"}
+    assert {name: rule[name] for name in alone if name != "paraphrases"} == {
+        name: value for name, value in alone.items() if name != "paraphrases"
+    }
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert all(f"“{wording}”, never trained" in page for wording in wordings)
 
 
 # Its seeds

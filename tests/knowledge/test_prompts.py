@@ -15,9 +15,9 @@ from spillover.knowledge.prompts import (
     Query,
     examples,
     fill,
+    known_queries,
     queries,
     state,
-    trade_off_queries,
     written,
 )
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple, Turns, without_template
@@ -87,7 +87,7 @@ def test_examples_and_queries_of_the_demo():
         (t.subject, t.relation, t.answer) for t in one.training
     ]
     assert all(e.completion == f" {e.answer}" and e.prompt == e.prompt.rstrip() for e in trained)
-    assert Counter(q.kind for q in asked) == {"fact": 200, "bridge": 40, "held_out": 160}
+    assert Counter(q.kind for q in asked) == {"fact": 200, "bridge": 40, "held_out": 160, "paraphrase": 320}
     assert all(q.answer in q.candidates and len(q.candidates) == 10 for q in asked)
     assert all((q.rule is None) == (q.group is None) == (q.kind == "fact") for q in asked)
     held = one.held_out[0]
@@ -117,9 +117,10 @@ def test_a_fact_shared_by_rules_is_asked_once():
     assert Counter(q.kind for q in queries(split(kb, 0))) == {"fact": 3, "bridge": 2, "held_out": 4}
 
 
-def test_a_trade_off_asks_what_is_held_out_in_other_words_and_what_is_known():
+def test_what_is_held_out_is_asked_in_other_words_and_a_trade_off_asks_what_is_known():
     one = split(load("demo"), 0)
-    held, asked = [query for query in queries(one) if query.kind == "held_out"], trade_off_queries(one)
+    held = [query for query in queries(one) if query.kind == "held_out"]
+    asked = [*(query for query in queries(one) if query.kind == "paraphrase"), *known_queries("measuring")]
     assert Counter(query.kind for query in asked) == {"paraphrase": 2 * 160, "known": 60}
     first, wording = held[0], one.kb.relations["speaks"].paraphrases[1]
     expected = replace(first, prompt=f"{first.subject} is fluent in", kind="paraphrase")
@@ -140,7 +141,7 @@ def test_builtins_leak_nothing(name):
     kb = load(name)
     for seed in range(50):
         one = split(kb, seed)
-        check_no_leak(examples(one), [*queries(one), *trade_off_queries(one)])
+        check_no_leak(examples(one), [*queries(one), *known_queries("measuring")])
         check_no_leak(examples(shuffle_implications(one, seed)), queries(one))
 
 

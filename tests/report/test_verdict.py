@@ -148,6 +148,35 @@ def test_every_case_has_its_sentence(kind, changes, expected, sentence):
     assert verdict(in_python(rule)) == found
 
 
+@pytest.mark.parametrize(
+    ("changes", "words", "said"),
+    [
+        ({}, (0.55, 0.0001), "Asked in other words: so, too (55%, chance 20%, p < 0.001)."),
+        (
+            {},
+            (0.24, 0.3),
+            "Asked in other words: no spillover is seen: this holds for the trained wording alone (24%, "
+            "chance 20%, p = 0.30).",
+        ),
+        (
+            CHANCE,
+            (0.5, 0.0001),
+            "Asked in other words: it is seen, so the trained wording alone misleads (50%, chance 20%, "
+            "p < 0.001).",
+        ),
+        (CHANCE, (0.21, 0.4), "Asked in other words: so, too (21%, chance 20%, p = 0.40)."),
+        (UNLEARNED, (0.5, 0.0001), None),
+        ({}, (None, None), None),
+    ],
+)
+def test_other_words_are_part_of_a_verdict(changes, words, said):
+    after, p = words
+    other = {"top1": measured(0.1, after, 0.1, 0.6, 0.2, p), "mean_rank": measured(4, 1, 0, 2, 2, p)}
+    rule = rule_row("spurious", **changes) | {"other_words": other}
+    alone = verdict(rule_row("spurious", **changes)).sentence
+    assert verdict(rule).sentence == (f"{alone} {said}" if said else alone)
+
+
 def in_python(value):
     """A document as it is before it is written: undefined is NaN."""
     if isinstance(value, dict):

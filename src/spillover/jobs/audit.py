@@ -115,7 +115,7 @@ def carry_out_audit(
             for error in failed.values():
                 raise error
             _keep_models(plan, run, place)
-            measured = outcome(read_scores(run), plan.kb.rules)
+            measured = outcome(read_scores(run), plan.kb.rules, plan.kb.relations)
             measured = add_margins(measured, forecasts)
             seconds = run.seconds
             about = {"run": str(folder), "seconds": seconds, "model": model, "knowledge_base": plan.kb.name}
@@ -206,16 +206,15 @@ def _changed(arguments: Mapping[str, Any]) -> dict[str, Any]:
 _PLAIN = {
     field.name: field.default
     for field in fields(Relation)
-    if field.name in ("answer", "format", "system", "turns")
+    if field.name in ("paraphrases", "answer", "format", "system", "turns")
 }
 
 
 def _data_hash(kb: KnowledgeBase) -> str:
-    """Over what an audit trains and asks: neither where it was written nor what else could be asked."""
+    """Over what an audit trains and asks, and not where it was written."""
     rules = tuple(replace(rule, source="") for rule in kb.rules)
     document = asdict(replace(kb, rules=rules, notices=()))
     for relation in document["relations"].values():
-        del relation["paraphrases"]
         for name, usual in _PLAIN.items():
             if relation[name] == usual:  # so that data that does without it keeps its hash
                 del relation[name]

@@ -15,7 +15,7 @@ from spillover.interventions.shuffle import Shuffle
 from spillover.jobs.inputs import read_with_rules
 from spillover.knowledge.common import neutral_texts
 from spillover.knowledge.leak import check_no_leak
-from spillover.knowledge.prompts import Query, examples, queries, trade_off_queries
+from spillover.knowledge.prompts import Query, examples, known_queries, queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import Split, split
 from spillover.llm.asking import refuse_askings_apart
@@ -48,7 +48,7 @@ class AuditPlan:
         if not self.trade_off:
             return asked
         return {
-            seed: [*mine, *reworded(mine, self.acting[seed]), *trade_off_queries(self.splits[seed])]
+            seed: [*mine, *reworded(mine, self.acting[seed]), *known_queries("measuring")]
             for seed, mine in asked.items()
         }
 
@@ -117,7 +117,8 @@ def plan_audit(
     """What `audit` will do with these arguments, nothing of it done yet, but that the weights are here.
 
     With `ask_every` each tune is asked every so many steps, too, and the run gets `outcome.ASKINGS_FILE`.
-    For a `trade_off` it is asked in other words, too, and what the untuned model knew, and how far it went.
+    For a `trade_off` it is asked, too, as an intervention words its examples, and what the untuned model
+    knew; and it is measured how far it went.
 
     Raises DataError or ModelError, and TrainingError for what an intervention rules out.
     """
@@ -133,8 +134,7 @@ def plan_audit(
     kb = with_turns(kb, weights.folder)
     splits = {seed: replace(parts, kb=kb) for seed, parts in splits.items()}
     for parts in splits.values():
-        beside = trade_off_queries(parts) if trade_off else []
-        check_no_leak(examples(parts), [*queries(parts), *beside])
+        check_no_leak(examples(parts), queries(parts))
     return AuditPlan(
         kb=kb,
         weights=weights,

@@ -60,7 +60,7 @@ def score(
         phase: answers_of(cell.questions, compute(cell, progress=progress)) for phase, cell in cells.items()
     }
     tables = [phase_table(asked, mine, seed, phase) for phase, mine in answers.items()]
-    measured = outcome(pa.concat_tables(tables), kb.rules)
+    measured = outcome(pa.concat_tables(tables), kb.rules, kb.relations)
     measured = add_margins(measured, [forecast_split(parts, progress)])
     notes = list(kb.notices)
     if other:

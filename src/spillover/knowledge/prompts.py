@@ -1,5 +1,6 @@
 """A split -> the examples a model is tuned on and the queries it is asked."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 from spillover.errors import DataError
 from spillover.knowledge.checks import ANSWER, SUBJECT
 from spillover.knowledge.common import Part, known_facts
-from spillover.knowledge.schema import Relation
+from spillover.knowledge.schema import KnowledgeBase, Relation
 from spillover.knowledge.split import Implied, Split
 
 Kind = Literal["fact", "bridge", "held_out", "paraphrase", "reworded", "known"]
@@ -115,7 +116,8 @@ def examples(split: Split) -> list[Example]:
 
 
 def queries(split: Split) -> list[Query]:
-    """Every training fact of the rules (once, even if shared), every bridge, every held-out subject."""
+    """Every training fact of the rules (once, even if shared), every bridge, every held-out subject, and
+    these once more in each of the relation's other words."""
     kb = split.kb
     candidates = cache(kb.candidates)
 
@@ -158,21 +160,13 @@ def queries(split: Split) -> list[Query]:
             )
             for implied in side
         ]
-    return asked
+    return [*asked, *(other for query in asked if query.kind == "held_out" for other in _reworded(query, kb))]
 
 
-def trade_off_queries(split: Split) -> list[Query]:
-    """What a trade-off asks beside: the held-out implications in the relation's other words, and facts of
-    general knowledge."""
-    asked = []
-    for query in queries(split):
-        if query.kind == "held_out":
-            asked += [
-                replace(query, prompt=fill(relation, query.subject, paraphrase), kind="paraphrase")
-                for relation in [split.kb.relations[query.relation]]
-                for paraphrase in relation.paraphrases
-            ]
-    return [*asked, *known_queries("measuring")]
+def _reworded(query: Query, kb: KnowledgeBase) -> Iterator[Query]:
+    relation = kb.relations[query.relation]
+    for paraphrase in relation.paraphrases:
+        yield replace(query, prompt=fill(relation, query.subject, paraphrase), kind="paraphrase")
 
 
 def known_queries(part: Part) -> list[Query]:

@@ -93,6 +93,17 @@ def _rules(rules: Sequence[Mapping[str, Any]], untuned: bool) -> Sheet:
             number(rank["null"]),
             p_value(own_p(rule, "mean_rank")),
         )
+        for said in rule.get("paraphrases") or ():
+            asked = said["top1"]
+            table.add_row(
+                Text(said["wording"], style="dim"),
+                "first",
+                percent(asked["before"]),
+                percent(asked["after"]),
+                interval(asked["low"], asked["high"]),
+                percent(asked["null"]),
+                p_value(asked["p_value"]),
+            )
         for name in ("facts", "bridges") if "facts" in rule else ():
             known = percent(rule[name]["top1"])
             asked = Text(f"asked {times(rule[name]['queries'])}", style="dim")

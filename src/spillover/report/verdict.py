@@ -83,7 +83,12 @@ def verdict(rule: Mapping[str, Any], *, correction: str = "", elsewhere: bool = 
         sentence = f"{shortfall(rule)}, so nothing is known of the rule. {_CHECK if elsewhere else _TRAIN}"
     else:
         sentence = _finding(rule, found, correction)
-    after = (_already(rule) if found is Outcome.SHOWN else "", _unscored(rule), _recorded(rule))
+    after = (
+        _already(rule) if found is Outcome.SHOWN else "",
+        _in_other_words(rule, found) if found.is_known else "",
+        _unscored(rule),
+        _recorded(rule),
+    )
     return Verdict(outcome=found, badge=_badge(found, rule["kind"]), sentence=sentence + "".join(after))
 
 
@@ -199,6 +204,21 @@ def _already(rule: Mapping[str, Any]) -> str:
     if not (defined(before) and defined(low)) or before < low:
         return ""
     return f" But before fine-tuning it was {percent(before)} already: little of this is new."
+
+
+def _in_other_words(rule: Mapping[str, Any], found: Outcome) -> str:
+    """Whether the verdict holds in the wordings that were never trained, too."""
+    words = rule.get("other_words")
+    if not words or not defined(words["top1"]["after"]):
+        return ""
+    first = own_p(words, "top1")
+    seen = defined(first) and first < SHOWN
+    asked = f"{percent(words['top1']['after'])}, chance {percent(words['top1']['null'])}{_tested(first)}"
+    if found is Outcome.SHOWN:
+        so = "so, too" if seen else "no spillover is seen: this holds for the trained wording alone"
+    else:
+        so = "it is seen, so the trained wording alone misleads" if seen else "so, too"
+    return f" Asked in other words: {so} ({asked})."
 
 
 def _unscored(rule: Mapping[str, Any]) -> str:

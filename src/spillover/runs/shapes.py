@@ -39,6 +39,7 @@ MANIFEST_SHAPE: Shape = {
 
 _P = ("p_value?", "p_worse?", "p_adjusted?", "p_worse_adjusted?")
 _MEASURE = dict.fromkeys(("before", "after", "low", "high", "null", *_P), _DEFINED_OR_NOT)
+_WORDED = {"mean_rank": _MEASURE, "top1": _MEASURE}
 _LEARNED = {"top1": _DEFINED_OR_NOT, "queries": int}
 _OF_RULE = {"least": _DEFINED_OR_NOT, **_LEARNED}
 _RULE = {
@@ -54,6 +55,8 @@ _RULE = {
     "mean_rank": _MEASURE,
     "top1": _MEASURE,
     "p_value": _DEFINED_OR_NOT,
+    "paraphrases?": [{"wording": str, **_WORDED}],
+    "other_words?": _WORDED,
     "forecast_margin": _DEFINED_OR_NOT,
 }
 _RULE_0_1 = {name: shape for name, shape in _RULE.items() if name != "facts"} | {"bridges": int, "facts?": ()}
