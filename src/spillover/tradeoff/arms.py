@@ -36,8 +36,15 @@ DEFAULT = (
 )
 """One strength of every method, with its control where it has one."""
 
-QUICK = ("early-stop", "counterexamples", "abstain", "kl-anchor", "ignore-topk")
-"""Five that are quick to tune, one of each kind: when to stop, what is taught, the loss, the weights."""
+QUICK = (
+    "early-stop",
+    "early-stop+counterexamples",
+    "early-stop+abstain",
+    "early-stop+kl-anchor",
+    "early-stop+ignore-topk",
+)
+"""Five methods, of each kind one: when to stop, what is taught, the loss, the weights. All stop when the facts
+are learned, which takes half the time of a plain tune or less, and shows what each does beyond that."""
 
 
 @dataclass(frozen=True, kw_only=True)
