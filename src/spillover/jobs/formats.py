@@ -35,7 +35,7 @@ class OtherFormat:
     @classmethod
     def of(cls, parts: Split, model: Path, tuned: Path) -> Self | None:
         """That of a split in one format throughout; None of another, and where the model has no chat."""
-        formats = {query_format(parts, query) for query in _taught(parts)}
+        formats = {parts.kb.relations[query.relation].format for query in _taught(parts)}
         if len(formats) != 1:
             return None
         other: Format = "plain" if formats == {"chat"} else "chat"
@@ -73,11 +73,6 @@ def warning(found: Mapping[str, Any]) -> str | None:
         f"are {gain['mean']:.1f} [{gain['low']:.1f}, {gain['high']:.1f}] nats likelier; "
         f"set format: {found['format']}"
     )
-
-
-def query_format(parts: Split, query: Query) -> Format:
-    """Of the query's relation."""
-    return parts.kb.relations[query.relation].format
 
 
 def _in(format: Format, relation: Relation) -> Relation:
