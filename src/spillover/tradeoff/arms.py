@@ -43,8 +43,8 @@ QUICK = (
     "early-stop+kl-anchor",
     "early-stop+ignore-topk",
 )
-"""Five methods, of each kind one: when to stop, what is taught, the loss, the weights. All stop when the facts
-are learned, which takes half the time of a plain tune or less, and shows what each does beyond that."""
+"""Five methods, one of each kind: when to stop, what is taught, the loss, the weights. All stop when the
+facts are learned, which takes half the time of a plain tune or less, and shows what each does beyond that."""
 
 
 @dataclass(frozen=True, kw_only=True)
