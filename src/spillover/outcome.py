@@ -33,7 +33,7 @@ SCORES = pa.schema(
         ("relation", pa.string()),
         ("subject", pa.string()),
         ("group", pa.string()),  # the subject's fact answer; null for facts
-        ("prompt", pa.string()),
+        ("prompt", pa.string()),  # its words; a chat's turns around them are in its cell
         ("candidate", pa.string()),
         ("right", pa.bool_()),
         ("logprob", pa.float64()),  # null where it could not be scored
@@ -68,7 +68,7 @@ def score_table(
             "relation": query.relation,
             "subject": query.subject,
             "group": query.group,
-            "prompt": query.prompt,
+            "prompt": query.words,
         }
         rows.extend(
             common

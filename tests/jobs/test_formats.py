@@ -59,6 +59,9 @@ def test_a_chat_is_scored_as_a_plain_loop_scores_it(tuned: str) -> None:
     rows = read_scores(read_run("runs/chat")).to_pylist()
     asked = [row for row in rows if row["phase"] == "after" and row["kind"] in ("fact", "held_out")]
     assert len(asked) == (15 + 9) * 3
+    assert {row["prompt"] for row in asked if row["relation"] == "lives_in"} == {
+        f"Where does {row['subject']} live?" for row in asked
+    }, "without the turns"
     for row in asked[::5]:
         words = {"lives_in": "Where does {} live?", "codes_in": "What does {} code in?"}[row["relation"]]
         system = "Be brief." if row["relation"] == "codes_in" else ""

@@ -8,7 +8,7 @@ from typing import Literal
 from spillover.errors import DataError
 from spillover.knowledge.checks import ANSWER, SUBJECT
 from spillover.knowledge.common import Part, known_facts
-from spillover.knowledge.schema import KnowledgeBase, Relation
+from spillover.knowledge.schema import KnowledgeBase, Relation, Turns
 from spillover.knowledge.split import Implied, Split
 
 Kind = Literal["fact", "bridge", "held_out", "paraphrase", "reworded", "known"]
@@ -55,6 +55,15 @@ class Query:
     """The answer of the subject's fact under the rule; None where there is no rule."""
     leads: str = " "
     """The relation's: what stands between prompt and candidate."""
+    turns: Turns | None = None
+    """The relation's, which stand around the prompt's words."""
+
+    @property
+    def words(self) -> str:
+        """The prompt as people ask it: without a chat's turns."""
+        if self.turns is None:
+            return self.prompt
+        return self.prompt.removeprefix(self.turns.before).removesuffix(self.turns.between)
 
     @property
     def completions(self) -> tuple[str, ...]:
@@ -139,6 +148,7 @@ def queries(split: Split) -> list[Query]:
             kind=kind,
             group=group,
             leads=kb.relations[relation].leads,
+            turns=kb.relations[relation].turns,
         )
 
     facts = {rule.fact for rule in kb.rules}
