@@ -182,3 +182,13 @@ def test_a_run_of_the_lab_is_listed_with_what_it_trained():
     assert "20 groups 11:00 factorized d_h = 3, 128 merged" in text
     merged = listed(command="symbolic", arguments=arguments | {"ov": ["merged"]}, results=None)
     assert "128" not in merged
+
+
+def test_other_words_have_a_row_each_and_are_explained():
+    said = {"wording": "{subject} writes [b]", "top1": measured(0.1, 0.44, 0.3, 0.6, 0.2, 0.002)}
+    document = results()
+    assert "in other words" not in words(shown(audit_table(document)))
+    document["rules"][0]["paraphrases"] = [said | {"mean_rank": measured(4, 1, 0, 2, 2)}]
+    text = words(shown(audit_table(document)))
+    assert "“{subject} writes [b]” first 10% 44% 30–60% 20% 0.002" in text  # noqa: RUF001
+    assert "In quotes: the same in other words, which were never trained." in text

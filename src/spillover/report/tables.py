@@ -55,7 +55,10 @@ def audit_table(results: Mapping[str, Any]) -> RenderableType:
             sentences += [Text(name + not_scored(rule), style="dim")] if not_scored(rule) else []
             parts += [Padding(text, (0, 0, 0, 2)) for text in sentences]
     if judged:
-        parts += [Text(), Text(_LEGEND.format(correction(results)), style="dim")]
+        legend = _LEGEND.format(correction(results))
+        if any(rule.get("paraphrases") for rule, _ in judged):
+            legend += " In quotes: the same in other words, which were never trained."
+        parts += [Text(), Text(legend, style="dim")]
     else:
         parts += [Text(), Text("No rule was tested.")]
     return Group(*parts)
@@ -96,7 +99,7 @@ def _rules(rules: Sequence[Mapping[str, Any]], untuned: bool) -> Sheet:
         for said in rule.get("paraphrases") or ():
             asked = said["top1"]
             table.add_row(
-                Text(said["wording"], style="dim"),
+                Text(f"“{said['wording']}”", style="dim"),
                 "first",
                 percent(asked["before"]),
                 percent(asked["after"]),
