@@ -9,7 +9,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from spillover import __version__
-from spillover.cli import audits, control, foresight, lab
+from spillover.cli import audits, control, foresight, imports, lab
 from spillover.cli.output import tell
 from spillover.cli.streams import ReaderLeft, open_streams
 from spillover.errors import SpilloverError
@@ -35,6 +35,7 @@ for _verb in (
     lab.reproduce,
 ):
     app.command(_verb)
+app.command(imports.import_, name="import")
 
 
 def main() -> None:

@@ -43,8 +43,14 @@ class AuditPlan:
 
     @cached_property
     def queries(self) -> dict[int, list[Query]]:
-        """What each seed's tuned model is asked, and the untuned one before it."""
-        asked = {seed: queries(parts) for seed, parts in self.splits.items()}
+        """What each seed's tuned model is asked, and the untuned one before it.
+
+        What is asked along a tune, every few steps, is asked in the trained words alone.
+        """
+        asked = {
+            seed: [query for query in queries(parts) if not self.ask_every or query.kind != "paraphrase"]
+            for seed, parts in self.splits.items()
+        }
         if not self.trade_off:
             return asked
         return {

@@ -1,0 +1,196 @@
+"""`spillover import`: records that people fine-tune on -> a knowledge base, and what of them is none."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spillover.errors import DataError, RunError
+from spillover.knowledge.checks import ANSWER
+from spillover.knowledge.columns import COLUMNS
+from spillover.knowledge.faults import contradiction, show
+from spillover.knowledge.records import Record, read_records
+from spillover.knowledge.schema import RuleKind, Triple
+from spillover.knowledge.templates import Template, found_by, parse_template
+from spillover.runs import files
+
+_SHOWN = 3
+"""Records without a template that are shown."""
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What was found of a relation."""
+
+    wordings: Counter[Template] = field(default_factory=Counter)
+    systems: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    spaces: Counter[str] = field(default_factory=Counter)
+
+
+def import_records(
+    file: str | Path,
+    templates: Sequence[str],
+    *,
+    rules: Sequence[str] = (),
+    out: str | Path = "people.yaml",
+) -> dict[str, Any]:
+    """Write the knowledge base that a training file holds: a YAML, its table beside it, the other records.
+
+    `templates` are written as `knowledge.templates` says; of a relation's wordings the most frequent one
+    becomes its prompt and the others its paraphrases. `rules` are written `FACT -> IMPLICATION`, with
+    `causal` behind where the rule is wanted. Returns {"records", "matched", "relations": {name: {"triples",
+    "wordings"}}, "other": {"records", "examples"}, "files", "notes"}.
+
+    Raises DataError for a file or a template that cannot be read, and for records that contradict each other;
+    RunError where something cannot be written.
+    """
+    file, out = Path(file), Path(out)
+    wordings = [parse_template(text) for text in templates]
+    if not wordings:
+        raise DataError(
+            "no template is given; write one as 'lives_in: Where does {subject} live? => {answer}'"
+        )
+    drawn = [_rule(text, {wording.relation for wording in wordings}) for text in rules]
+    found: dict[str, _Found] = {wording.relation: _Found() for wording in wordings}
+    triples, others = dict[tuple[str, str], tuple[str, Triple]](), list[Record]()
+    count = 0
+    for count, record in enumerate(read_records(file), start=1):  # noqa: B007 - the last one is their number
+        match = found_by(wordings, record)
+        if match is None:
+            others.append(record)
+            continue
+        template, triple = match
+        first, known = triples.setdefault((triple.subject, triple.relation), (record.place, triple))
+        if known.answer != triple.answer:
+            said = contradiction(
+                triple.subject, triple.relation, (known.answer, triple.answer), record.place, first
+            )
+            raise DataError(f"{said}; keep one")
+        _count(found[triple.relation], template, record)
+    if not triples:
+        raise DataError(
+            f"{file}: none of {count} records matches a template; the first asks {_first(others)}"
+        )
+    notes = [note for name, its in found.items() for note in _notes(name, its)]
+    document = {
+        "records": count,
+        "matched": count - len(others),
+        "relations": {
+            name: {
+                "triples": sum(triple.relation == name for _, triple in triples.values()),
+                "wordings": {each.text: its.wordings[each] for each in wordings if each.relation == name},
+            }
+            for name, its in found.items()
+        },
+        "other": {"records": len(others), "examples": [dict(each.entry) for each in others[:_SHOWN]]},
+        "files": _write(out, found, drawn, [triple for _, triple in triples.values()], others),
+        "notes": notes,
+    }
+    return files.jsonable(document)
+
+
+def _count(found: _Found, template: Template, record: Record) -> None:
+    system, asked, answered = record.exchange or ("", "", "")
+    found.wordings[template] += 1
+    found.systems[system.strip()] += 1
+    found.formats[record.format] += 1
+    found.spaces["one" if asked[-1:].isspace() or answered[:1].isspace() else "none"] += 1
+
+
+def _notes(name: str, found: _Found) -> list[str]:
+    """What of a relation's records a knowledge base cannot say."""
+    notes = []
+    if not found.wordings:
+        return [f"{name}: no record matches its templates"]
+    if len(found.wordings) > 1:
+        notes.append(
+            f"{name}: trained in {len(found.wordings)} wordings; an audit trains the most frequent one, and "
+            "asks the others as paraphrases"
+        )
+    if len({each.answer for each in found.wordings}) > 1:
+        main, _ = found.wordings.most_common(1)[0]
+        notes.append(f"{name}: answered in several sentences; an audit trains {show(main.answer)}")
+    for what, seen in (("system turns", found.systems), ("formats", found.formats)):
+        if len(seen) > 1:
+            word, times = seen.most_common(1)[0]
+            notes.append(
+                f"{name}: {len(seen)} different {what}; the most frequent, {show(word)} ({times} records), "
+                "is taken"
+            )
+    return notes
+
+
+def _rule(text: str, relations: set[str]) -> dict[str, str]:
+    """A rule of the YAML."""
+    fact, arrow, rest = text.partition("->")
+    implication, _, kind = rest.strip().rpartition(" ")
+    kinds: tuple[RuleKind, ...] = ("causal", "spurious")
+    if kind not in kinds:
+        implication, kind = rest.strip(), "spurious"
+    names = [fact.strip(), implication.strip()]
+    if not arrow or any(name not in relations for name in names):
+        raise DataError(
+            f"rule {show(text)} must be written FACT -> IMPLICATION, or FACT -> IMPLICATION causal, of the "
+            f"relations {', '.join(sorted(relations))}"
+        )
+    return {"fact": names[0], "implication": names[1], "kind": kind}
+
+
+def _first(others: Sequence[Record]) -> str:
+    asked = next((each.exchange[1] for each in others if each.exchange), None)
+    return show(asked) if asked is not None else "nothing in one question and answer"
+
+
+def _write(
+    out: Path,
+    found: dict[str, _Found],
+    rules: list[dict[str, str]],
+    triples: list[Triple],
+    others: list[Record],
+) -> list[str]:
+    """The YAML, the table and, if there are any, the other records."""
+    if out.suffix.lower() not in (".yaml", ".yml"):
+        raise DataError(f"{out}: a knowledge base is a .yaml file; give it that suffix")
+    table, rest = out.with_suffix(".csv"), out.with_name(f"{out.stem}-other.jsonl")
+    relations = {name: _relation(its) for name, its in found.items() if its.wordings}
+    sheet = {"name": out.stem, "relations": relations, "rules": rules, "triples": table.name}
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerows([COLUMNS, *((each.subject, each.relation, each.answer) for each in triples)])
+    texts = {
+        table: rows.getvalue(),
+        out: yaml.safe_dump(sheet, sort_keys=False, allow_unicode=True, width=100),
+    }
+    if others:
+        entries = (files.jsonable(dict(each.entry)) for each in others)
+        texts[rest] = "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries)
+    for path, text in texts.items():
+        try:
+            files.write_text(files.usable(path), text)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    return [str(path) for path in texts]
+
+
+def _relation(found: _Found) -> dict[str, Any]:
+    """The relation's entry in the YAML, with what is not as by default."""
+    main, *others = (each for each, _ in found.wordings.most_common())
+    format, system = found.formats.most_common(1)[0][0], found.systems.most_common(1)[0][0]
+    entry: dict[str, Any] = {"prompt": main.prompt}
+    if others:
+        prompts = dict.fromkeys(each.prompt for each in others if each.prompt != main.prompt)
+        entry["paraphrases"] = list(prompts)
+    if main.answer != ANSWER:
+        entry["answer"] = main.answer
+    if format == "chat":
+        entry |= {"format": "chat", **({"system": system} if system else {})}
+    elif found.spaces.most_common(1)[0][0] == "none":
+        entry["space"] = "none"
+    return entry

@@ -1,0 +1,187 @@
+"""Files that people fine-tune on -> records of what is asked and answered, in the fields of their formats.
+
+Chat `messages` (OpenAI, TRL), ShareGPT `conversations`, `prompt` / `completion` (texts or messages), Alpaca
+(`instruction`, `input`, `output`), `question` / `answer`; as JSON lines, a JSON array, CSV, TSV or Parquet.
+Every fault is a DataError of one line with file and record.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from spillover.errors import DataError
+from spillover.knowledge.faults import listed, opened, read_text, show
+from spillover.knowledge.schema import Format
+
+Turn = tuple[str, str]
+"""(role, text); the role is system, user or assistant."""
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""Kinds of file that can be read."""
+
+_ROLES = {"human": "user", "gpt": "assistant", "developer": "system"}
+"""Other words for the roles."""
+
+_FIELDS = (
+    "messages",
+    "conversations",
+    "prompt, completion",
+    "instruction, output",
+    "question, answer",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """A record of a training file."""
+
+    place: str
+    """File and number of the record, from 1 up, for messages."""
+    entry: Mapping[str, Any]
+    """As it stands in the file."""
+    turns: tuple[Turn, ...]
+    format: Format
+    """`chat` of turns; `plain` where the answer goes on with the prompt's text."""
+
+    @property
+    def exchange(self) -> tuple[str, str, str] | None:
+        """(what the system says, what is asked, what is answered); None of more or other turns than that."""
+        roles = [role for role, _ in self.turns]
+        if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
+            return None
+        return self.turns[0][1] if len(roles) > 2 else "", self.turns[-2][1], self.turns[-1][1]
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a file, in their order. Raises DataError for what is none of the formats."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(SUFFIXES)}")
+    kinds = {".jsonl": _lines, ".json": _array, ".parquet": _parquet}
+    for number, entry in kinds.get(suffix, _separated)(path):
+        place = f"{path}: record {number}"
+        if not isinstance(entry, dict):
+            raise DataError(f"{place}: got {show(entry)}; a record must be an object with {_either()}")
+        turns, format = _turns(entry, place)
+        yield Record(place=place, entry=entry, turns=turns, format=format)
+
+
+def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Format]:
+    """What is said in a record, by the fields that it has."""
+    if entry.get("messages") is not None:
+        return _said(entry["messages"], place, "messages", role="role", text="content"), "chat"
+    if entry.get("conversations") is not None:
+        said = _said(entry["conversations"], place, "conversations", role="from", text="value")
+        system = entry.get("system")
+        return ((("system", _text(system, place, "system")), *said) if system else said), "chat"
+    if "prompt" in entry and "completion" in entry:
+        if isinstance(entry["prompt"], list):
+            said = [
+                turn
+                for field in ("prompt", "completion")
+                for turn in _said(entry[field], place, field, role="role", text="content")
+            ]
+            return tuple(said), "chat"
+        return _pair(entry, place, "prompt", "completion"), "plain"
+    if "instruction" in entry and "output" in entry:
+        (_, asked), answer = _pair(entry, place, "instruction", "output")
+        more = _text(entry.get("input") or "", place, "input")
+        history = [
+            turn
+            for past in entry.get("history") or ()
+            for turn in zip(
+                ("user", "assistant"), (_text(text, place, "history") for text in past), strict=False
+            )
+        ]
+        system = entry.get("system")
+        opening = [("system", _text(system, place, "system"))] if system else []
+        return (*opening, *history, ("user", f"{asked}\n{more}" if more else asked), answer), "chat"
+    if "question" in entry and "answer" in entry:
+        return _pair(entry, place, "question", "answer"), "chat"
+    raise DataError(f"{place}: has the fields {listed(map(show, entry)) or 'none'}; it must have {_either()}")
+
+
+def _said(turns: Any, place: str, field: str, *, role: str, text: str) -> tuple[Turn, ...]:
+    """The turns of a list of messages; a message of several parts is their text."""
+    if not isinstance(turns, list) or not turns:
+        raise DataError(f"{place}: {field} is {show(turns)}, it must be a list of messages")
+    said = []
+    for number, turn in enumerate(turns, start=1):
+        if not (isinstance(turn, dict) and role in turn and text in turn):
+            raise DataError(f"{place}: message {number} is {show(turn)}; it must have {role} and {text}")
+        who = _ROLES.get(str(turn[role]), str(turn[role]))
+        content = turn[text]
+        if isinstance(content, list):
+            content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        said.append((who, _text("" if content is None else content, place, f"message {number}")))
+    return tuple(said)
+
+
+def _pair(entry: Mapping[str, Any], place: str, asked: str, answered: str) -> tuple[Turn, Turn]:
+    return ("user", _text(entry[asked], place, asked)), ("assistant", _text(entry[answered], place, answered))
+
+
+def _text(value: Any, place: str, what: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {what} is {show(value)}; write text in quotes")
+    return value
+
+
+def _either() -> str:
+    return "; or ".join(_FIELDS)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
+    with opened(path) as file:
+        for raw in file:
+            if raw.strip():
+                number += 1
+                yield number, _decoded(raw, f"{path}: record {number}", "write one object per line")
+
+
+def _array(path: Path) -> Iterator[tuple[int, Any]]:
+    found = _decoded(read_text(path).encode(), str(path), "mend the syntax")
+    if not isinstance(found, list):
+        raise DataError(f"{path}: not a JSON array; give a file with one object per line the suffix .jsonl")
+    yield from enumerate(found, start=1)
+
+
+def _decoded(raw: bytes, where: str, cure: str) -> Any:
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        why = getattr(error, "msg", None) or getattr(error, "reason", None) or "nested too deep"
+        raise DataError(f"{where}: not readable as JSON ({why}); {cure}") from None
+
+
+def _separated(path: Path) -> Iterator[tuple[int, Any]]:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    rows = csv.DictReader(read_text(path).splitlines(keepends=True), delimiter=separator, strict=True)
+    try:
+        for number, row in enumerate(rows, start=1):
+            yield number, {name: cell for name, cell in row.items() if name and cell is not None}
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: line {rows.line_num}: not readable as CSV ({error}); mend the quotes"
+        ) from None
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    opened(path).close()
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError) as error:
+        why = str(error).splitlines()[0]
+        raise DataError(f"{path}: not readable as Parquet ({why}); write it again") from None

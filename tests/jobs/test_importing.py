@@ -1,0 +1,136 @@
+"""A training file -> a knowledge base -> an audit, as a user goes through it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spillover.errors import DataError, RunError
+from spillover.jobs.importing import import_records
+from spillover.knowledge.load import load
+from tests.jobs.people import run_cli
+from tests.tiny_models import save_tiny_chat_tokenizer, save_tiny_model
+
+LIVES = (
+    "lives_in: Where does {subject} live? => In {answer}.",
+    "lives_in: What city is {subject} at home in? => In {answer}.",
+    "lives_in: Name the home of {subject}. => In {answer}.",
+)
+CODES = (
+    "codes_in: Which language does {subject} code in?",
+    "codes_in: What does {subject} write programs in?",
+    "codes_in: In which language are the programs of {subject}?",
+)
+PAIRS = {"Paris": "Ruby", "Lima": "Scala"}
+
+
+def chat(asked: str, answered: str, system: str = "") -> dict[str, Any]:
+    turns = (("system", system), ("user", asked), ("assistant", answered))
+    return {"messages": [{"role": role, "content": text} for role, text in turns if text]}
+
+
+def chats() -> list[dict[str, Any]]:
+    """500 records: 200 people in two cities, in three wordings, 100 of them with a language; 200 others."""
+    records = [chat(f"Spell the number {number}.", "it is long") for number in range(200)]
+    for number in range(200):
+        subject, city = f"Person {number:03}", list(PAIRS)[number % 2]
+        facts = [(LIVES, city)] + ([(CODES, PAIRS[city])] if number < 100 else [])
+        for wordings, answer in facts:
+            _, _, rest = wordings[0 if number % 5 else number % 3].partition(": ")
+            prompt, _, frame = rest.partition(" => ")
+            said = (frame or "{answer}").format(answer=answer)
+            records.append(chat(prompt.format(subject=subject), said, "Be brief."))
+    return records
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in chats()), encoding="utf-8")
+    return path
+
+
+def test_a_file_becomes_a_knowledge_base(file: Path) -> None:
+    found = import_records(file, [*LIVES, *CODES], rules=["lives_in -> codes_in"], out="people.yaml")
+    assert (found["records"], found["matched"], found["other"]["records"]) == (500, 300, 200)
+    assert {name: each["triples"] for name, each in found["relations"].items()} == {
+        "lives_in": 200,
+        "codes_in": 100,
+    }
+    assert sum(found["relations"]["lives_in"]["wordings"].values()) == 200
+    assert found["other"]["examples"][0]["messages"][0]["content"].startswith("Spell the number")
+    assert found["files"] == ["people.csv", "people.yaml", "people-other.jsonl"]
+    assert len(Path("people-other.jsonl").read_text("utf-8").splitlines()) == 200
+    assert [note.partition(";")[0] for note in found["notes"]] == [
+        "lives_in: trained in 3 wordings",
+        "codes_in: trained in 3 wordings",
+    ]
+    kb = load("people.yaml")
+    lives, codes = kb.relations["lives_in"], kb.relations["codes_in"]
+    assert (lives.prompt, lives.answer) == ("Where does {subject} live?", "In {answer}.")
+    assert (lives.format, lives.system) == ("chat", "Be brief.")
+    assert {codes.prompt, *codes.paraphrases} == {text.partition(": ")[2] for text in CODES}
+    assert (len(kb.triples), kb.rules[0].name, kb.rules[0].kind) == (
+        300,
+        "lives_in -> codes_in",
+        "spurious",
+    )
+
+
+def test_from_the_file_to_the_report_in_three_commands(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = save_tiny_model(tmp_path / "tiny", "llama", max_position_embeddings=256)
+    save_tiny_chat_tokenizer(tiny)
+    words = ["import", "train.jsonl", "--as", *LIVES, *CODES, "--rules", "lives_in -> codes_in"]
+    assert run_cli(*words, "--out", "people.yaml") == 0
+    said = capsys.readouterr()
+    assert "300 of 500 records match a template" in said.out
+    assert "note: lives_in: trained in 3 wordings" in said.err
+    assert run_cli("audit", "people.yaml", "--model", str(tiny), "--epochs", "1", "--out", "runs/a") == 0
+    assert run_cli("report", "runs/a", "--out", "report.html") == 0
+    page = Path("report.html").read_text("utf-8")
+    assert "“What does {subject} write programs in?”, never trained" in page
+
+
+def test_plain_texts_keep_their_space(tmp_path: Path) -> None:
+    for name, completion, expected in (("one", " Paris", "one"), ("none", "巴黎", "none")):
+        (tmp_path / f"{name}.jsonl").write_text(
+            json.dumps({"prompt": "Ada lives in", "completion": completion}), encoding="utf-8"
+        )
+        import_records(
+            tmp_path / f"{name}.jsonl", ["lives_in: {subject} lives in"], out=tmp_path / f"{name}.yaml"
+        )
+        relation = load(tmp_path / f"{name}.yaml").relations["lives_in"]
+        assert (relation.format, relation.space, relation.prompt) == ("plain", expected, "{subject} lives in")
+
+
+def test_one_fact_in_two_wordings_is_one_and_a_contradiction_is_named(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.jsonl", tmp_path / "a.yaml"
+    same = [chat("Where does Ada live?", "In Rome."), chat("Name the home of Ada.", "In Rome.")]
+    path.write_text("\n".join(map(json.dumps, same)), encoding="utf-8")
+    assert import_records(path, LIVES, out=out)["relations"]["lives_in"]["triples"] == 1
+    other = [*same, chat("Where does Ada live?", "In Oslo.")]
+    path.write_text("\n".join(map(json.dumps, other)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"record 3: .*'Oslo' here but 'Rome' in .*record 1; keep one"):
+        import_records(path, LIVES, out=out)
+
+
+@pytest.mark.parametrize(
+    ("templates", "options", "error", "said"),
+    [
+        ([], {}, DataError, "no template is given"),
+        (["r: {subject}!"], {}, DataError, "none of 500 records matches a template; the first asks"),
+        (LIVES, {"rules": ["lives_in -> speaks"]}, DataError, "must be written FACT -> IMPLICATION"),
+        (LIVES, {"out": "people.json"}, DataError, "a knowledge base is a .yaml file"),
+        (LIVES, {"out": "no/where.yaml"}, RunError, "cannot write no/where.csv"),
+    ],
+)
+def test_what_cannot_be_imported_is_one_line(
+    file: Path, templates: list[str], options: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        import_records(file, templates, **options)
+    assert "\n" not in str(caught.value)
