@@ -263,7 +263,7 @@ def test_other_words_are_asked_beside_and_change_nothing_else(
         name: value for name, value in alone.items() if name != "paraphrases"
     }
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert all(f"“{wording}”, never trained" in page for wording in wordings)
+    assert all(f"In other words, “{wording}”: " in page for wording in wordings)
 
 
 # Its seeds

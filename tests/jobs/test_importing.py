@@ -92,7 +92,7 @@ def test_from_the_file_to_the_report_in_three_commands(
     assert run_cli("audit", "people.yaml", "--model", str(tiny), "--epochs", "1", "--out", "runs/a") == 0
     assert run_cli("report", "runs/a", "--out", "report.html") == 0
     page = Path("report.html").read_text("utf-8")
-    assert "“What does {subject} write programs in?”, never trained" in page
+    assert "In other words, “What does {subject} write programs in?”: " in page
 
 
 def test_plain_texts_keep_their_space(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_one_fact_in_two_wordings_is_one_and_a_contradiction_is_named(tmp_path: 
     path, out = tmp_path / "a.jsonl", tmp_path / "a.yaml"
     same = [chat("Where does Ada live?", "In Rome."), chat("Name the home of Ada.", "In Rome.")]
     path.write_text("\n".join(map(json.dumps, same)), encoding="utf-8")
-    assert import_records(path, LIVES, out=out)["relations"]["lives_in"]["triples"] == 1
+    assert import_records(path, LIVES, out=out)["relations"]["lives_in"]["triples"] == 1, "in two wordings"
     other = [*same, chat("Where does Ada live?", "In Oslo.")]
     path.write_text("\n".join(map(json.dumps, other)), encoding="utf-8")
     with pytest.raises(DataError, match=r"record 3: .*'Oslo' here but 'Rome' in .*record 1; keep one"):
@@ -126,11 +126,14 @@ def test_one_fact_in_two_wordings_is_one_and_a_contradiction_is_named(tmp_path: 
         (LIVES, {"rules": ["lives_in -> speaks"]}, DataError, "must be written FACT -> IMPLICATION"),
         (LIVES, {"out": "people.json"}, DataError, "a knowledge base is a .yaml file"),
         (LIVES, {"out": "no/where.yaml"}, RunError, "cannot write no/where.csv"),
+        (LIVES, {"out": "mine.yaml"}, RunError, "mine.yaml is there already; give another --out, or remove"),
     ],
 )
 def test_what_cannot_be_imported_is_one_line(
     file: Path, templates: list[str], options: dict[str, Any], error: type[Exception], said: str
 ) -> None:
+    Path("mine.yaml").write_text("what I wrote", encoding="utf-8")
     with pytest.raises(error, match=said) as caught:
         import_records(file, templates, **options)
+    assert Path("mine.yaml").read_text("utf-8") == "what I wrote"
     assert "\n" not in str(caught.value)

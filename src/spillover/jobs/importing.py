@@ -49,7 +49,7 @@ def import_records(
     "wordings"}}, "other": {"records", "examples"}, "files", "notes"}.
 
     Raises DataError for a file or a template that cannot be read, and for records that contradict each other;
-    RunError where something cannot be written.
+    RunError where something cannot be written, or is there already.
     """
     file, out = Path(file), Path(out)
     wordings = [parse_template(text) for text in templates]
@@ -171,6 +171,9 @@ def _write(
     if others:
         entries = (files.jsonable(dict(each.entry)) for each in others)
         texts[rest] = "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries)
+    for path in texts:
+        if path.exists():  # people write into these files
+            raise RunError(f"{path} is there already; give another --out, or remove it")
     for path, text in texts.items():
         try:
             files.write_text(files.usable(path), text)

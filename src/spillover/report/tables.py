@@ -57,7 +57,7 @@ def audit_table(results: Mapping[str, Any]) -> RenderableType:
     if judged:
         legend = _LEGEND.format(correction(results))
         if any(rule.get("paraphrases") for rule, _ in judged):
-            legend += " In quotes: the same in other words, which were never trained."
+            legend += " In quotes: the same in other words."
         parts += [Text(), Text(legend, style="dim")]
     else:
         parts += [Text(), Text("No rule was tested.")]
