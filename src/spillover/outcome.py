@@ -179,7 +179,7 @@ def _rule_outcome(
         "bridges": _learned(mine.filter(pc.field("kind") == "bridge")),
         "queries": queries,
         "candidates": candidates,
-        "unscored": mean_interval(_right(asked, rank_matrix), 0.0, float(candidates - 1)).unscored,
+        "unscored": int(np.isnan(_right(asked, rank_matrix)).sum()),
         "unscorable": _unscorable(mine),
         **numbers,
         "p_value": numbers["mean_rank"]["p_value"],

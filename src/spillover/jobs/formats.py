@@ -14,7 +14,7 @@ from spillover.knowledge.schema import Format, Relation
 from spillover.knowledge.split import Split
 from spillover.llm.chat import with_turns
 from spillover.report.verdict import percent
-from spillover.runs.stats import unbounded_mean_interval
+from spillover.runs.stats import rank_matrix, unbounded_mean_interval
 
 LEAST_GAIN = 0.1
 """Nats by which the trained answers must be likelier in the other format, at the lower end of the 95%
@@ -35,7 +35,8 @@ class OtherFormat:
     @classmethod
     def of(cls, parts: Split, model: Path, tuned: Path) -> Self | None:
         """That of a split in one format throughout; None of another, and where the model has no chat."""
-        formats = {parts.kb.relations[query.relation].format for query in _taught(parts)}
+        asked = _taught(parts)
+        formats = {parts.kb.relations[query.relation].format for query in asked}
         if len(formats) != 1:
             return None
         other: Format = "plain" if formats == {"chat"} else "chat"
@@ -44,7 +45,7 @@ class OtherFormat:
             kb = with_turns(replace(parts.kb, relations=relations), model, tuned)
         except ModelError:
             return None
-        return cls(format=other, asked=_taught(parts), otherwise=_taught(replace(parts, kb=kb)))
+        return cls(format=other, asked=asked, otherwise=_taught(replace(parts, kb=kb)))
 
     def found(self, answers: Mapping[Question, Answered]) -> dict[str, Any]:
         """How the model gives its trained answers: {"format", "top1", "top1_as_asked", "gain"}.
@@ -90,5 +91,5 @@ def _right(asked: Sequence[Query], answers: Mapping[Question, Answered]) -> list
     for query in asked:
         logs = answers[query.question].logprobs
         place = query.candidates.index(query.answer)
-        found.append((float(logs[place]), bool((np.delete(logs, place) < logs[place]).all())))
+        found.append((float(logs[place]), bool(rank_matrix([logs])[0, place] == 0)))
     return found

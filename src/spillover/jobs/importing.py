@@ -1,19 +1,15 @@
 """`spillover import`: records that people fine-tune on -> a knowledge base, and what of them is none."""
 
-import csv
-import io
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from spillover.errors import DataError, RunError
 from spillover.knowledge.checks import ANSWER
-from spillover.knowledge.columns import COLUMNS
 from spillover.knowledge.faults import contradiction, show
 from spillover.knowledge.records import Record, read_records
 from spillover.knowledge.schema import RuleKind, Triple
@@ -131,8 +127,7 @@ def _rule(text: str, relations: set[str]) -> dict[str, str]:
     """A rule of the YAML."""
     fact, arrow, rest = text.partition("->")
     implication, _, kind = rest.strip().rpartition(" ")
-    kinds: tuple[RuleKind, ...] = ("causal", "spurious")
-    if kind not in kinds:
+    if kind not in get_args(RuleKind):
         implication, kind = rest.strip(), "spurious"
     names = [fact.strip(), implication.strip()]
     if not arrow or any(name not in relations for name in names):
@@ -161,25 +156,18 @@ def _write(
     table, rest = out.with_suffix(".csv"), out.with_name(f"{out.stem}-other.jsonl")
     relations = {name: _relation(its) for name, its in found.items() if its.wordings}
     sheet = {"name": out.stem, "relations": relations, "rules": rules, "triples": table.name}
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerows([COLUMNS, *((each.subject, each.relation, each.answer) for each in triples)])
-    texts = {
-        table: rows.getvalue(),
-        out: yaml.safe_dump(sheet, sort_keys=False, allow_unicode=True, width=100),
-    }
-    if others:
-        entries = (files.jsonable(dict(each.entry)) for each in others)
-        texts[rest] = "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries)
-    for path in texts:
-        if path.exists():  # people write into these files
+    paths = [table, out, *([rest] if others else [])]
+    for path in paths:
+        if files.usable(path).exists():  # people write into these files
             raise RunError(f"{path} is there already; give another --out, or remove it")
-    for path, text in texts.items():
-        try:
-            files.write_text(files.usable(path), text)
-        except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror}; give another --out") from error
-    return [str(path) for path in texts]
+    with files.writing(table):
+        files.write_csv(table, [asdict(triple) for triple in triples])
+    with files.writing(out):
+        files.write_text(out, yaml.safe_dump(sheet, sort_keys=False, allow_unicode=True, width=100))
+    if others:
+        with files.writing(rest):
+            files.write_jsonl(rest, [each.entry for each in others])
+    return list(map(str, paths))
 
 
 def _relation(found: _Found) -> dict[str, Any]:

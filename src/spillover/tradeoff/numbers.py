@@ -17,10 +17,6 @@ from spillover.runs.stats import Interval, mean_interval, unbounded_mean_interva
 _NAN = float("nan")
 _MARGIN = "forecast_margin"
 
-REWORDED = ("paraphrase", "reworded")
-"""Kinds of query that ask a held-out subject in other words than those that were trained: in the knowledge
-base's own, and as an intervention words its examples."""
-
 
 def row_of(audited: Audited) -> Row:
     """The row of an arm, of all seeds.
@@ -71,7 +67,8 @@ def _spurious(audited: Audited) -> dict[str, Any]:
             **_measures("spurious", None),
             "spurious_p_seeds": _NAN,
             "spurious_margin": _NAN,
-            **_changed(audited, None),
+            **_measures("paraphrase", None),
+            **_measures("reworded", None),
         }
     number = max(numbers, key=lambda n: _known(excess(audited.rules[n]), 2.0))
     rule = audited.rules[number]
@@ -81,24 +78,21 @@ def _spurious(audited: Audited) -> dict[str, Any]:
         **_measures("spurious", rule),
         "spurious_p_seeds": float(np.min(alone)),  # NaN where one is
         "spurious_margin": rule[_MARGIN],
-        **_changed(audited, number),
+        **_measures("paraphrase", rule.get("other_words")),
+        **_measures("reworded", _reworded(audited, number)),
     }
 
 
-def _changed(audited: Audited, number: int | None) -> dict[str, Any]:
-    """The spurious rule asked in other words, and as the method words it."""
-    found: dict[str, Any] = {}
-    for kind in REWORDED:
-        scores = audited.scores
-        asked = scores.filter(pc.field("kind") == kind)
-        rule = None
-        if number is not None and asked.filter(pc.field("rule") == number).num_rows:
-            rest = scores.filter(~pc.field("kind").isin(["held_out", *REWORDED]))
-            place = asked.schema.get_field_index("kind")
-            as_held_out = asked.set_column(place, "kind", pa.array(["held_out"] * len(asked)))
-            rule = measured(pa.concat_tables([rest, as_held_out]), audited)[number]
-        found |= _measures(kind, rule)
-    return found
+def _reworded(audited: Audited, number: int) -> Mapping[str, Any] | None:
+    """The rule asked as the method words its examples; None where it words none."""
+    scores = audited.scores
+    asked = scores.filter(pc.field("kind") == "reworded")
+    if not asked.filter(pc.field("rule") == number).num_rows:
+        return None
+    rest = scores.filter(~pc.field("kind").isin(["held_out", "reworded"]))
+    place = asked.schema.get_field_index("kind")
+    as_held_out = asked.set_column(place, "kind", pa.array(["held_out"] * len(asked)))
+    return measured(pa.concat_tables([rest, as_held_out]), audited)[number]
 
 
 def _harm(audited: Audited) -> dict[str, Any]:
