@@ -27,28 +27,38 @@ def with_turns(kb: KnowledgeBase, folder: Path, tuned: Path | None = None) -> Kn
     them, if it has one. What is then asked and taught is text like any other. Raises ModelError where the
     model has no template, or none for these turns.
     """
-    chats = [relation for relation in kb.relations.values() if relation.format == "chat"]
-    if not chats:
+    if all(relation.format == "plain" for relation in kb.relations.values()):
         return kb
     home = tuned if tuned and has_tokenizer(tuned) else folder
     for each in {folder, home}:
         refuse_odd_files(each)
-    tokenizer = load_tokenizer(home, read_configuration(folder))
-    known = {relation.name: replace(relation, turns=turns(tokenizer, relation, home)) for relation in chats}
+    return with_turns_of(load_tokenizer(home, read_configuration(folder)), kb, home)
+
+
+def with_turns_of(tokenizer: Any, kb: KnowledgeBase, name: str | Path) -> KnowledgeBase:
+    """The knowledge base with the turns of its chats as the tokenizer, which has that name, writes them.
+
+    Raises ModelError as `with_turns` does.
+    """
+    known = {
+        relation.name: replace(relation, turns=turns(tokenizer, relation, name))
+        for relation in kb.relations.values()
+        if relation.format == "chat"
+    }
     return replace(kb, relations=dict(kb.relations) | known)
 
 
-def turns(tokenizer: Any, relation: Relation, folder: Path) -> Turns:
-    """What the tokenizer's template puts around a question of the relation and its answer.
+def turns(tokenizer: Any, relation: Relation, name: str | Path) -> Turns:
+    """What the template of the tokenizer of that name puts around a question of the relation and its answer.
 
     The generation prompt is between the two, with what the template writes before any answer; behind the
     answer the turn's end, without white space, which no model writes. Models that may think aloud are asked
     not to.
     """
-    place = f"the chat template in {folder}"
+    place = f"the chat template in {name}"
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
-            f"relation {relation.name} is of format chat, and {folder} has no chat template; set format: "
+            f"relation {relation.name} is of format chat, and {name} has no chat template; set format: "
             "plain, or copy the chat_template.jinja of the model that it was made from there"
         )
     system = [{"role": "system", "content": relation.system}] if relation.system else []
