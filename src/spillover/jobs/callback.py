@@ -26,35 +26,34 @@ from spillover.llm.chat import with_turns_of
 from spillover.outcome import outcome
 
 _FACTS = "spillover/facts/top1"
-_FINAL = "total_flos"  # in the summary that a trainer logs last, before its reporters are closed, and nowhere else
+_FINAL = "total_flos"  # stands in the summary that ends a trainer's log, before its reporters are closed
 
 
 class SpilloverCallback(TrainerCallback):
-    """Asks a knowledge base's questions along the tune of any transformers `Trainer` (TRL's among them).
+    """Asks a knowledge base's questions along the tune of any transformers `Trainer`, TRL's among them.
 
-    The model is asked before the first step, after every `every`-th and after the last one, in whatever
-    parameters (all or an adapter's) and of whatever format (plain or chat, by the trainer's tokenizer) it is
-    tuned. The tune is bit by bit the same without. The numbers are those of `spillover.score`, and go
-    where the trainer's own logs go (`report_to`, `state.log_history`) as a row of their own, of floats, NaN
-    where undefined:
+    The model is asked before the first step, after each `every`-th and after the last, whether all of its
+    parameters are tuned or LoRA's, on plain text or on chats (by the template of the trainer's tokenizer).
+    The tune is bit by bit the same without. The numbers are those of `spillover.score`. They go where the
+    trainer's own log goes (`report_to`, `state.log_history`), in rows of their own, NaN where undefined:
 
-    - `spillover/facts/top1`: share of all trained facts that the model answers rightly.
-    - `spillover/FACT_to_IMPLICATION/...` for each rule: `top1` and `mean_rank` (0 is first) of the held-out
-      subjects, `top1_low` and `top1_high` (95% interval over them), `top1_chance` and `mean_rank_chance` (their
-      groups dealt out anew), `p_value` (the mean rank's), `bridges_top1`. Signs that a backend may not take are
-      `_` in these names.
+    - `spillover/facts/top1`: the share of all trained facts that the model answers rightly.
+    - `spillover/FACT_to_IMPLICATION/...`, of each rule: `top1` and `mean_rank` (0 is first) of its held-out
+      subjects, `top1_low` and `top1_high` (95% interval over the subjects), `top1_chance` and
+      `mean_rank_chance` (their groups dealt out anew), `p_value` (the mean rank's), `bridges_top1`. What is
+      no letter, digit or _ in a relation's name is _ here.
 
-    `seed` says who is a bridge where a rule draws them, as in `spillover score --write-split`; what is tuned on
-    must be that seed's. `stop_at` are conditions as `--fail-on` has them ("spurious.top1 > 0.3"); where one
-    holds after a step the training stops, whatever was learned until then. `tokenizer` is asked with where
-    the trainer has no `processing_class`.
+    `seed` says who is a bridge where a rule draws them; the training data must be that seed's, as
+    `spillover score --write-split` writes it. `stop_at` is a condition as `--fail-on` takes it
+    ("spurious.top1 > 0.3"), or several: the training stops after the asking in which one holds, whatever was
+    learned by then. `tokenizer` is for a trainer without `processing_class`.
 
-    `history` has a row for each asking: the numbers with their `step` and `epoch`; it goes on where a
-    training is resumed. `stopped` says what stopped the training, or is None.
+    `history` has a row for each asking: what was logged, and its `step`; a resumed training has those from
+    before. `stopped` is the line that says why the training was stopped, else None. With
+    `load_best_model_at_end` the last row is of the last step and not of the best model.
 
-    Raises DataError for a knowledge base or condition that cannot be used; when the training begins,
-    TrainingError for one on several processes or in shards, and ModelError for a model that cannot be asked.
-    With `load_best_model_at_end` the last numbers are of the last step, not of the best model.
+    Raises DataError or TrainingError for what it is given; when a training begins, TrainingError for one on
+    several processes or in shards, and ModelError for a model that cannot be asked.
     """
 
     def __init__(
@@ -80,7 +79,9 @@ class SpilloverCallback(TrainerCallback):
         kinds = {"facts", *(rule.kind for rule in self._parts.kb.rules)}
         for gate in self._gates:
             if gate.whose not in kinds:
-                raise DataError(f"stop_at {str(gate)!r}: the knowledge base has no {gate.whose} rule to judge")
+                raise DataError(
+                    f"stop_at {str(gate)!r}: the knowledge base has no {gate.whose} rule to judge"
+                )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Look whether the model can be asked, and ask it, unless the checkpoint that it resumes has that."""
@@ -98,8 +99,8 @@ class SpilloverCallback(TrainerCallback):
             return control
         measured = self._measure(model)
         for rule in measured["rules"]:
-            for candidate in rule["unscorable"]:
-                _tell(f"{rule['implication']}: {candidate['candidate']!r} cannot be scored: {candidate['reason']}")
+            for what in rule["unscorable"]:
+                _tell(f"{rule['implication']}: {what['candidate']!r} cannot be scored: {what['reason']}")
         return self._report(measured, args, state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
@@ -143,10 +144,10 @@ class SpilloverCallback(TrainerCallback):
 
 
 def _handler(callback: TrainerCallback) -> CallbackHandler:
-    """The handler that calls this callback, and with it those of `report_to`.
+    """The trainer's handler, which calls its callbacks, those of `report_to` among them.
 
-    A callback is given all that a trainer has but these two; so the handler is looked for where it must be,
-    among the callers.
+    A callback is told everything but its trainer and the others; so the handler is found where it must
+    be: it is the nearest of the callers that has this callback.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -154,7 +155,7 @@ def _handler(callback: TrainerCallback) -> CallbackHandler:
         if isinstance(caller, CallbackHandler) and callback in caller.callbacks:
             return caller
         frame = frame.f_back
-    raise TrainingError("SpilloverCallback is called by no Trainer of transformers, and by no other it can be")
+    raise TrainingError("SpilloverCallback is called by no Trainer of transformers; give it to one")
 
 
 def _row(measured: dict[str, Any], rules: Sequence[Rule]) -> dict[str, float]:
@@ -186,18 +187,24 @@ def _refuse(args: Any, model: Any) -> None:
     """Raise for a model that is in pieces or on several processes, and for an adapter of the prompt."""
     if args.world_size > 1 or args.deepspeed or args.fsdp:
         raise TrainingError(
-            "SpilloverCallback asks a model that is whole, and this training has "
-            f"{args.world_size} processes or shards it; train in one process without fsdp and deepspeed, or leave "
-            "the callback out and have the result scored (`spillover score --tuned`)"
+            "SpilloverCallback asks a model that is whole, and this training is sharded or on several "
+            f"processes ({args.world_size}); train on one without fsdp and deepspeed, or leave the callback "
+            "out and score the result (`spillover score --tuned`)"
         )
+    if not hasattr(model, "get_output_embeddings"):
+        raise ModelError("the trainer's model is no language model of transformers, so it cannot be asked")
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
-        raise ModelError("the adapter changes the prompt and not the weights; only LoRA and its kin can be asked")
+        raise ModelError(
+            "the adapter changes the prompt and not the weights; only LoRA and its kin can be asked"
+        )
 
 
 def _tokenizer(given: Any) -> Any:
     """The tokenizer, or that of a processor. Raises TrainingError where there is none."""
     if given is None:
-        raise TrainingError("the trainer has no processing_class to ask with; give SpilloverCallback a tokenizer")
+        raise TrainingError(
+            "the trainer has no processing_class to ask with; give SpilloverCallback a tokenizer"
+        )
     return getattr(given, "tokenizer", given)
 
 
@@ -211,8 +218,8 @@ def _notes(kb: KnowledgeBase, seed: int, model: Any) -> list[str]:
     notes = list(kb.notices)
     if any(rule.bridges for rule in kb.rules):
         notes.append(
-            f"bridges are drawn with seed {seed}; train on what `spillover score --seed {seed} --write-split` "
-            "writes, or subjects that are trained as bridges count as held out"
+            f"bridges are drawn with seed {seed}; train on what `spillover score --seed {seed} "
+            "--write-split` writes, or subjects that are trained as bridges count as held out"
         )
     if model.dtype.itemsize < 4:
         notes.append(
