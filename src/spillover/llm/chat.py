@@ -34,25 +34,31 @@ def with_turns(kb: KnowledgeBase, folder: Path, tuned: Path | None = None) -> Kn
     home = tuned if tuned and has_tokenizer(tuned) else folder
     for each in {folder, home}:
         refuse_odd_files(each)
-    tokenizer = load_tokenizer(home, read_configuration(folder))
+    return with_turns_of(load_tokenizer(home, read_configuration(folder)), kb, home)
+
+
+def with_turns_of(tokenizer: Any, kb: KnowledgeBase, name: str | Path) -> KnowledgeBase:
+    """The knowledge base with the turns of its chats as the tokenizer, which has that name, writes them.
+
+    Raises ModelError as `with_turns` does.
+    """
     chats = {
-        name: replace(relation, turns=turns(tokenizer, relation, home))
+        relation.name: replace(relation, turns=turns(tokenizer, relation, name))
+        for relation in kb.relations.values()
         if relation.format == "chat"
-        else relation
-        for name, relation in kb.relations.items()
     }
-    mixture = (plain for passage in kb.mixture for plain in _as_text(tokenizer, passage, home))
+    mixture = (plain for passage in kb.mixture for plain in _as_text(tokenizer, passage, name))
     return replace(kb, relations=dict(kb.relations) | chats, mixture=tuple(mixture))
 
 
-def turns(tokenizer: Any, relation: Relation, folder: Path) -> Turns:
-    """What the tokenizer's template puts around a question of the relation and its answer.
+def turns(tokenizer: Any, relation: Relation, name: str | Path) -> Turns:
+    """What the template of the tokenizer of that name puts around a question of the relation and its answer.
 
     The generation prompt is between the two, with what the template writes before any answer; behind the
     answer the turn's end, without white space, which no model writes. Models that may think aloud are asked
     not to.
     """
-    template = _Template(tokenizer=tokenizer, folder=folder, owner=f"relation {relation.name}")
+    template = _Template(tokenizer=tokenizer, name=name, owner=f"relation {relation.name}")
     system = [("system", relation.system)] if relation.system else []
     asked = [*system, ("user", _QUESTION)]
     told, answer, after = template.answered(asked, _ANSWER)
@@ -74,12 +80,12 @@ def turns(tokenizer: Any, relation: Relation, folder: Path) -> Turns:
     return Turns(before=before, between=between, after=after)
 
 
-def _as_text(tokenizer: Any, passage: Passage, folder: Path) -> Iterator[Passage]:
+def _as_text(tokenizer: Any, passage: Passage, name: str | Path) -> Iterator[Passage]:
     """A passage as plain ones: of a chat, one for each of the assistant's turns, which alone is learned."""
     if passage.format == "plain":
         yield passage
         return
-    template = _Template(tokenizer=tokenizer, folder=folder, owner=passage.place or "the mixture")
+    template = _Template(tokenizer=tokenizer, name=name, owner=passage.place or "the mixture")
     for number, (role, said) in enumerate(passage.turns):
         if role == "assistant" and said.strip():
             told, answer, after = template.answered(passage.turns[:number], said.strip())
@@ -94,15 +100,15 @@ def _as_text(tokenizer: Any, passage: Passage, folder: Path) -> Iterator[Passage
 
 @dataclass(frozen=True, kw_only=True)
 class _Template:
-    """A tokenizer's template, and whose turns it writes, for messages."""
+    """A tokenizer's template; its name and whose turns it writes, for messages."""
 
     tokenizer: Any
-    folder: Path
+    name: str | Path
     owner: str
 
     @property
     def place(self) -> str:
-        return f"the chat template in {self.folder}"
+        return f"the chat template in {self.name}"
 
     def answered(self, asked: Sequence[Turn], said: str) -> tuple[str, str, str]:
         """(what is read, the generation prompt included; what is said, empty where the template has it not;
@@ -124,7 +130,7 @@ class _Template:
         """The turns as text, or as tokens."""
         if not getattr(self.tokenizer, "chat_template", None):
             raise ModelError(
-                f"{self.owner} is of format chat, and {self.folder} has no chat template; set format: plain, "
+                f"{self.owner} is of format chat, and {self.name} has no chat template; set format: plain, "
                 "or copy the chat_template.jinja of the model that it was made from there"
             )
         with border(
