@@ -88,7 +88,8 @@ class SpilloverCallback(TrainerCallback):
         model = kwargs["model"]
         _refuse(args, model)
         self._tokenizer = tokenizer = _tokenizer(self.tokenizer or kwargs.get("processing_class"))
-        kb = with_turns_of(tokenizer, self._parts.kb, tokenizer.name_or_path or "the trainer's tokenizer")
+        kb = replace(self._parts.kb, mixture=())  # which the trainer has in its own way
+        kb = with_turns_of(tokenizer, kb, tokenizer.name_or_path or "the trainer's tokenizer")
         asked = queries(replace(self._parts, kb=kb))
         self._asked = [query for query in asked if query.kind != "paraphrase"]
         self.history = [dict(row) for row in state.log_history if _FACTS in row]
