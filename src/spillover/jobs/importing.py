@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import yaml
 
-from spillover.errors import DataError, RunError
+from spillover.errors import DataError
 from spillover.knowledge.checks import ANSWER
 from spillover.knowledge.faults import contradiction, show
 from spillover.knowledge.records import Record, read_records
@@ -156,10 +156,7 @@ def _write(
     table, rest = out.with_suffix(".csv"), out.with_name(f"{out.stem}-other.jsonl")
     relations = {name: _relation(its) for name, its in found.items() if its.wordings}
     sheet = {"name": out.stem, "relations": relations, "rules": rules, "triples": table.name}
-    paths = [table, out, *([rest] if others else [])]
-    for path in paths:
-        if files.usable(path).exists():  # people write into these files
-            raise RunError(f"{path} is there already; give another --out, or remove it")
+    paths = [files.unused(path) for path in (table, out, *([rest] if others else []))]
     with files.writing(table):
         files.write_csv(table, [asdict(triple) for triple in triples])
     with files.writing(out):
