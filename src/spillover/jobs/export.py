@@ -15,12 +15,10 @@ from spillover.knowledge.split import split
 from spillover.runs import files
 
 Target = Literal["lm-eval", "jsonl"]
-"""`lm-eval`: what is asked, as tasks of lm-evaluation-harness; `jsonl`: what is trained, as trainers read it."""
+"""What is asked, as tasks of lm-evaluation-harness; what is trained, as trainers read it."""
 
 
-def export(
-    kb: str | Path | KnowledgeBase, out: str | Path, *, to: Target, seed: int = 0
-) -> dict[str, Any]:
+def export(kb: str | Path | KnowledgeBase, out: str | Path, *, to: Target, seed: int = 0) -> dict[str, Any]:
     """Write what an audit with this seed asks, or trains, where others read it.
 
     `to="lm-eval"` makes the folder `out`, which may be there but empty, with a task for each kind of query of
@@ -48,10 +46,10 @@ def export(
 
 
 def _check_one_format(kb: KnowledgeBase) -> None:
-    formats = {format: name for name, format in ((each.name, each.format) for each in kb.relations.values())}
-    if len(formats) > 1:
+    asked = {relation.format: name for name, relation in kb.relations.items()}
+    if len(asked) > 1:
         raise DataError(
-            f"knowledge base {kb.name} asks {formats['plain']} as plain text and {formats['chat']} as a chat, "
+            f"knowledge base {kb.name} asks {asked['plain']} as plain text and {asked['chat']} as a chat, "
             "and other people's tools take one of the two at a time; give all relations one format"
         )
 

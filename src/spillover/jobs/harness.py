@@ -1,8 +1,8 @@
 """Queries -> tasks of lm-evaluation-harness: YAML and JSON lines, without any code.
 
 A task is `multiple_choice` and its `acc` the share of queries whose right answer has the largest
-log-likelihood: what we call top-1, as long as no candidate begins another. Where one does, we take from "Java"
-what goes on to "JavaScript", and the harness does not; `tasks` says so, since no setting of the harness could.
+log-likelihood: what we call top-1, as long as no candidate begins another. Where one does, we take from
+"Java" what goes on to "JavaScript"; the harness does not and has no setting for it, so a note says so.
 All texts are columns of the JSON lines, so none is read as a template.
 """
 
@@ -43,7 +43,7 @@ def tasks(kb: KnowledgeBase, asked: Iterable[Query]) -> list[Task]:
 
     def add(queries: list[Query], alias: str, *parts: str) -> None:
         name = "_".join(("spillover", *map(slug, parts)))
-        twins = sum(task.name.startswith(name) for task in found)  # names that differ in what `slug` takes away
+        twins = sum(task.name.startswith(name) for task in found)  # alike but for what `slug` takes
         name += f"_{twins + 1}" if twins else ""
         if queries:
             found.append(Task(name=name, alias=alias + chat, queries=queries))
