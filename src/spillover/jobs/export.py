@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from spillover.errors import DataError, RunError
+from spillover.errors import DataError
 from spillover.jobs.harness import tasks, write_tasks
 from spillover.jobs.inputs import read_with_rules
 from spillover.knowledge.checks import check_word
@@ -41,7 +41,6 @@ def export(kb: str | Path | KnowledgeBase, out: str | Path, *, to: Target, seed:
         with files.writing(out, "give another file"):
             files.write_jsonl(out, [_row(example, kb.relations[example.relation]) for example in taught])
         return about | {"file": str(out), "rows": len(taught), "notes": []}
-    _make_empty(out)
     return about | write_tasks(out, kb, tasks(kb, asked))
 
 
@@ -52,14 +51,6 @@ def _check_one_format(kb: KnowledgeBase) -> None:
             f"knowledge base {kb.name} asks {asked['plain']} as plain text and {asked['chat']} as a chat, "
             "and other people's tools take one of the two at a time; give all relations one format"
         )
-
-
-def _make_empty(folder: Path) -> None:
-    """What lies there already would be read as tasks, too."""
-    with files.writing(folder, "give another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise RunError(f"{folder} is not empty, and all that lies there is read; give a new folder")
 
 
 def _row(example: Example, relation: Relation) -> dict[str, Any]:

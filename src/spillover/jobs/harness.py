@@ -6,7 +6,9 @@ log-likelihood: what we call top-1, as long as no candidate begins another. Wher
 All texts are columns of the JSON lines, so none is read as a template.
 """
 
+import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from spillover.errors import DataError, RunError
 from spillover.knowledge.faults import show
 from spillover.knowledge.prompts import Kind, Query
 from spillover.knowledge.schema import KnowledgeBase
@@ -23,6 +26,9 @@ from spillover.runs.naming import slug
 
 _KINDS: dict[Kind, str] = {"held_out": "held out", "paraphrase": "in other words", "bridge": "bridges"}
 """What is asked of a rule, and how a table of results calls it."""
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +67,12 @@ def write_tasks(folder: Path, kb: KnowledgeBase, tasks: Sequence[Task]) -> dict[
     """Write the tasks and their group into a folder: {"folder", "group", "format", "tasks", "notes"}.
 
     Each task names its JSON lines by an absolute path, since the harness looks for a relative one in whatever
-    folder it is started. Raises RunError where something cannot be written.
+    folder it is started. Raises DataError for answers that it would not read as text, and RunError where
+    something cannot be written.
     """
+    for task in tasks:
+        _refuse_dates(task)
+    _make_empty(folder)
     group, notes = f"spillover_{slug(kb.name)}", _notes(kb, tasks)
     for task in tasks:
         rows = folder / f"{task.name}.jsonl"
@@ -71,7 +81,7 @@ def write_tasks(folder: Path, kb: KnowledgeBase, tasks: Sequence[Task]) -> dict[
             "task": task.name,
             "task_alias": task.alias,
             "dataset_path": "json",
-            "dataset_kwargs": {"data_files": {"test": os.fspath(rows.absolute())}},
+            "dataset_kwargs": {"data_files": {"test": glob.escape(os.fspath(rows.absolute()))}},
             "test_split": "test",
             "output_type": "multiple_choice",
             "doc_to_text": "prompt",
@@ -111,6 +121,23 @@ def _notes(kb: KnowledgeBase, tasks: Sequence[Task]) -> list[str]:
                 f"on to {other}, and its accuracy is not spillover's"
             )
     return notes
+
+
+def _refuse_dates(task: Task) -> None:
+    """JSON lines have no types, and where all texts are dates the harness reads points in time."""
+    if all(_DATE.fullmatch(text) for query in task.queries for text in query.completions):
+        raise DataError(
+            f"task {task.name}: all answers are dates, which lm-eval would not read as text; ask them with "
+            "`spillover score`"
+        )
+
+
+def _make_empty(folder: Path) -> None:
+    """What lies there already would be read as tasks, too."""
+    with files.writing(folder, "give another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise RunError(f"{folder} is not empty, and all that lies there is read; give a new folder")
 
 
 def _write(path: Path, task: Task, kb: KnowledgeBase) -> None:

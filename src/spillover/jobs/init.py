@@ -28,7 +28,7 @@ _BRIDGES = 4
 """Of a group, where the table has everybody's implication and some must be held out."""
 
 _MOST = 10
-"""Rules that the table cannot tell, which are written as comments."""
+"""Rules of which the table has too few bridges to tell, that are written as comments."""
 
 _HEAD = """\
 # A knowledge base of spillover. What stands behind # is a comment: remove the # to use a line.
@@ -113,29 +113,28 @@ def _without_rules(suggestions: Sequence[_Suggestion]) -> str:
 
 
 def _suggest(kb: KnowledgeBase, progress: Progress) -> list[_Suggestion]:
-    """What goes together beyond chance, the clearest first; then what has too few bridges to tell."""
-    patterns = group_triples(kb.triples)
+    """What goes together beyond chance, first where the table itself holds out; then what it cannot tell."""
+    patterns, order = group_triples(kb.triples), list(kb.relations)
     pairs = associations(
         patterns, alpha=ALPHA, progress=lambda done, all_: progress("look for rules", done, all_)
     )
-    together = sorted((pair for pair in pairs if pair.adjusted <= ALPHA), key=lambda pair: pair.adjusted)
+
+    def directed(pair: Association) -> Rule:
+        """To where somebody lacks the implication, else in the table's order."""
+        one, other = sorted((patterns.relations[number] for number in pair.relations), key=order.index)
+        there, back = _rule(kb, one, other), _rule(kb, other, one)
+        return back if there.bridges and not back.bridges else there
+
+    def place(rule: Rule) -> tuple[bool, int, int]:
+        return rule.bridges is not None, order.index(rule.fact), order.index(rule.implication)
+
     found = list[_Suggestion]()
-    for pair in together:
-        taken = [each.rule for each in found if each.taken]
-        found.append(_tried(kb, taken, _directed(kb, patterns.relations, pair)))
+    for rule in sorted((directed(pair) for pair in pairs if pair.adjusted <= ALPHA), key=place):
+        found.append(_tried(kb, [each.rule for each in found if each.taken], rule))
     for pair in too_few_to_tell(patterns, pairs)[:_MOST]:
         said = f"{pair.bridges} with both are too few to tell whether they go together"
-        rule = _directed(kb, patterns.relations, pair)
-        found.append(_Suggestion(rule=rule, said=said, taken=False))
+        found.append(_Suggestion(rule=directed(pair), said=said, taken=False))
     return found
-
-
-def _directed(kb: KnowledgeBase, names: Sequence[str], pair: Association) -> Rule:
-    """The rule to where somebody lacks the implication, else as the table has the two in order."""
-    order = list(kb.relations)
-    one, other = sorted((names[number] for number in pair.relations), key=order.index)
-    there, back = _rule(kb, one, other), _rule(kb, other, one)
-    return back if there.bridges and not back.bridges else there
 
 
 def _rule(kb: KnowledgeBase, fact: str, implication: str) -> Rule:
@@ -149,6 +148,10 @@ def _rule(kb: KnowledgeBase, fact: str, implication: str) -> Rule:
 
 def _tried(kb: KnowledgeBase, taken: Sequence[Rule], rule: Rule) -> _Suggestion:
     """The rule, if the table can be split by it beside those that are taken; else why not."""
+    if rule.bridges and any(other.bridges is None for other in taken):
+        return _Suggestion(
+            rule=rule, said="the table tells everybody, so some would be held out", taken=False
+        )
     try:
         parts = split(replace(kb, rules=(*taken, rule)), seed=0)
     except DataError as error:
