@@ -106,4 +106,4 @@ def test_a_place_out_of_reach_is_one_line(command, place, monkeypatch, verb):
 
     for name in ("lstat", "stat", "mkdir", "listdir", "scandir", "open"):
         monkeypatch.setattr(os, name, refuse(getattr(os, name)))
-    assert "Permission denied" in refused(command, *verb, "locked/x.yaml")
+    assert "Permission denied" in refused(command, *verb, "locked/x.csv")
