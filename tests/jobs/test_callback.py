@@ -20,7 +20,8 @@ import spillover
 from spillover.cells.compute import answers
 from spillover.errors import DataError, ModelError, TrainingError
 from spillover.jobs.callback import SpilloverCallback, _names
-from spillover.jobs.score import score, write_split
+from spillover.jobs.export import export
+from spillover.jobs.score import score
 from spillover.knowledge.schema import Rule
 from tests.jobs.people import PEOPLE
 from tests.tiny_models import save_tiny_chat_tokenizer, save_tiny_model
@@ -49,7 +50,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def rows_of(kb: str) -> Dataset:
     """What is trained, as the guide has people write it."""
-    write_split(kb, "rows.jsonl")
+    export(kb, "rows.jsonl", to="jsonl")
     rows = [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
     return Dataset.from_list(rows).remove_columns(["subject", "relation", "answer"])
 
@@ -152,7 +153,7 @@ def test_the_guides_example_runs(here: Path, model_folder: str, capsys: pytest.C
         if "SpilloverCallback" in block.partition("```")[0]
     ]
     (here / "my-model").symlink_to(model_folder)
-    write_split("people.yaml", "train.jsonl")
+    export("people.yaml", "train.jsonl", to="jsonl")
     exec(example, {})  # noqa: S102 - of our own guide
     printed = capsys.readouterr().out.splitlines()
     steps = [line.split()[0] for line in printed if line[:1].isdigit()]
