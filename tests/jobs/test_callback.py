@@ -298,7 +298,8 @@ def test_it_is_said_what_a_reader_must_know(
     sft(model_folder, "people.yaml", "out", callback).train()
     said = [line for line in caplog.messages if line.startswith("spillover: ")]
     assert any(
-        "bridges are drawn with seed 4; train on what `spillover score --seed 4" in line for line in said
+        "bridges are drawn with seed 4; train on what `spillover export --to jsonl --seed 4" in line
+        for line in said
     )
     assert "spillover: codes_in: 'perl' cannot be scored: the tokenizer makes the same tokens" in "".join(
         said
