@@ -169,6 +169,10 @@ def test_candidates_that_begin_one_another_are_said(capsys: pytest.CaptureFixtur
     )
     sheet = yaml.safe_load(Path("tasks", f"{TASK}held_out.yaml").read_text("utf-8"))
     assert [f"note: {said}" for said in sheet["metadata"]["notes"]] == [note], "it goes with the task"
+    assert sheet["task_alias"].endswith("held out ('Java' begins 'JavaScript')"), (
+        "and stands beside the number"
+    )
+    assert "begins" not in Path("tasks", f"{FACTS}.yaml").read_text("utf-8").partition("metadata")[0]
 
 
 @pytest.mark.usefixtures("here")

@@ -2,7 +2,7 @@
 
 A task is `multiple_choice` and its `acc` the share of queries whose right answer has the largest
 log-likelihood: what we call top-1, as long as no candidate begins another. Where one does, we take from
-"Java" what goes on to "JavaScript"; the harness does not and has no setting for it, so a note says so.
+"Java" what goes on to "JavaScript"; the harness has no setting for that, so the task's alias says so.
 All texts are columns of the JSON lines, so none is read as a template.
 """
 
@@ -38,21 +38,24 @@ class Task:
     name: str
     """As `--tasks` names it."""
     alias: str
-    """As a table of results shows it."""
+    """As a table of results shows it, with what its reader must know."""
     queries: Sequence[Query]
 
 
 def tasks(kb: KnowledgeBase, asked: Iterable[Query]) -> list[Task]:
     """A task for each kind of query of each rule, in the rules' order, and one for the facts of them all."""
     asked, found = list(asked), list[Task]()
-    chat = " (--apply_chat_template)" if _format(kb) == "chat" else ""
+    chat = "--apply_chat_template" if _format(kb) == "chat" else ""
 
     def add(queries: list[Query], alias: str, *parts: str) -> None:
         name = "_".join(("spillover", *map(slug, parts)))
         twins = sum(task.name.startswith(name) for task in found)  # alike but for what `slug` takes
         name += f"_{twins + 1}" if twins else ""
+        relations = dict.fromkeys(query.relation for query in queries)
+        told = [chat, *(_begun(kb, relation) for relation in relations)]
+        alias += "".join(f" ({each})" for each in told if each)
         if queries:
-            found.append(Task(name=name, alias=alias + chat, queries=queries))
+            found.append(Task(name=name, alias=alias, queries=queries))
 
     for number, rule in enumerate(kb.rules):
         for kind, words in _KINDS.items():
@@ -111,16 +114,20 @@ def _format(kb: KnowledgeBase) -> str:
 
 def _notes(kb: KnowledgeBase, tasks: Sequence[Task]) -> list[str]:
     """A line for each relation that is asked and whose candidates begin one another."""
-    notes = []
-    for name in dict.fromkeys(query.relation for task in tasks for query in task.queries):
-        begun = [(one, other) for one, other in pairwise(kb.candidates(name)) if other.startswith(one)]
-        if begun:
-            one, other = map(show, begun[0])
-            notes.append(
-                f"{name}: {one} begins {other}; where its tokens do, too, lm-eval counts for {one} what goes "
-                f"on to {other}, and its accuracy is not spillover's"
-            )
-    return notes
+    asked = dict.fromkeys(query.relation for task in tasks for query in task.queries)
+    return [
+        f"{name}: {begun}; where its tokens do, too, lm-eval counts for the shorter one what goes on to the "
+        "longer one, and its accuracy is not spillover's"
+        for name in asked
+        if (begun := _begun(kb, name))
+    ]
+
+
+def _begun(kb: KnowledgeBase, relation: str) -> str:
+    """The first candidate that begins another, in words; empty where none does."""
+    pairs = pairwise(kb.candidates(relation))  # sorted, so that what begins others stands before them
+    found = [f"{show(one)} begins {show(other)}" for one, other in pairs if other.startswith(one)]
+    return found[0] if found else ""
 
 
 def _refuse_dates(task: Task) -> None:
