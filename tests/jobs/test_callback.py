@@ -20,7 +20,8 @@ import spillover
 from spillover.cells.compute import answers
 from spillover.errors import DataError, ModelError, TrainingError
 from spillover.jobs.callback import SpilloverCallback, _names
-from spillover.jobs.score import score, write_split
+from spillover.jobs.export import export
+from spillover.jobs.score import score
 from spillover.knowledge.schema import Rule
 from spillover.llm import models
 from tests.jobs.people import PEOPLE
@@ -50,7 +51,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def rows_of(kb: str) -> Dataset:
     """What is trained, as the guide has people write it."""
-    write_split(kb, "rows.jsonl")
+    export(kb, "rows.jsonl", to="jsonl")
     rows = [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
     return Dataset.from_list(rows).remove_columns(["subject", "relation", "answer"])
 
@@ -163,7 +164,7 @@ def test_the_guides_example_runs(here: Path, model_folder: str, capsys: pytest.C
         if "SpilloverCallback" in block.partition("```")[0]
     ]
     (here / "my-model").symlink_to(model_folder)
-    write_split("people.yaml", "train.jsonl")
+    export("people.yaml", "train.jsonl", to="jsonl")
     exec(example, {})  # noqa: S102 - of our own guide
     printed = capsys.readouterr().out.splitlines()
     steps = [line.split()[0] for line in printed if line[:1].isdigit()]
@@ -308,7 +309,8 @@ def test_it_is_said_what_a_reader_must_know(
     sft(model_folder, "people.yaml", "out", callback).train()
     said = [line for line in caplog.messages if line.startswith("spillover: ")]
     assert any(
-        "bridges are drawn with seed 4; train on what `spillover score --seed 4" in line for line in said
+        "bridges are drawn with seed 4; train on what `spillover export --to jsonl --seed 4" in line
+        for line in said
     )
     assert "spillover: codes_in: 'perl' cannot be scored: the tokenizer makes the same tokens" in "".join(
         said

@@ -44,7 +44,7 @@ class SpilloverCallback(TrainerCallback):
       no letter, digit or _ in a relation's name is _ here.
 
     `seed` says who is a bridge where a rule draws them; the training data must be that seed's, as
-    `spillover score --write-split` writes it. `stop_at` is a condition as `--fail-on` takes it
+    `spillover export --to jsonl` writes it. `stop_at` is a condition as `--fail-on` takes it
     ("spurious.top1 > 0.3"), or several: the training stops after the asking in which one holds, whatever was
     learned by then. `tokenizer` is for a trainer without `processing_class`.
 
@@ -88,7 +88,8 @@ class SpilloverCallback(TrainerCallback):
         model = kwargs["model"]
         _refuse(args, model)
         self._tokenizer = tokenizer = _tokenizer(self.tokenizer or kwargs.get("processing_class"))
-        kb = with_turns_of(tokenizer, self._parts.kb, tokenizer.name_or_path or "the trainer's tokenizer")
+        kb = replace(self._parts.kb, mixture=())  # which the trainer has in its own way
+        kb = with_turns_of(tokenizer, kb, tokenizer.name_or_path or "the trainer's tokenizer")
         asked = queries(replace(self._parts, kb=kb))
         self._asked = [query for query in asked if query.kind != "paraphrase"]
         self.history = [dict(row) for row in state.log_history if _FACTS in row]
@@ -218,8 +219,8 @@ def _notes(kb: KnowledgeBase, seed: int, model: Any) -> list[str]:
     notes = list(kb.notices)
     if any(rule.bridges for rule in kb.rules):
         notes.append(
-            f"bridges are drawn with seed {seed}; train on what `spillover score --seed {seed} "
-            "--write-split` writes, or subjects that are trained as bridges count as held out"
+            f"bridges are drawn with seed {seed}; train on what `spillover export --to jsonl --seed {seed}` "
+            "writes, or subjects that are trained as bridges count as held out"
         )
     if model.dtype.itemsize < 4:
         notes.append(

@@ -1,7 +1,8 @@
 """Files that people fine-tune on -> records of what is asked and answered, in the fields of their formats.
 
 Chat `messages` (OpenAI, TRL), ShareGPT `conversations`, `prompt` / `completion` (texts or messages), Alpaca
-(`instruction`, `input`, `output`), `question` / `answer`; as JSON lines, a JSON array, CSV, TSV or Parquet.
+(`instruction`, `input`, `output`), `question` / `answer`, running `text`; as JSON
+lines, a JSON array, CSV, TSV or Parquet.
 Every fault is a DataError of one line with file and record.
 """
 
@@ -17,10 +18,7 @@ from pyarrow import parquet
 
 from spillover.errors import DataError
 from spillover.knowledge.faults import listed, opened, read_text, show
-from spillover.knowledge.schema import Format
-
-Turn = tuple[str, str]
-"""(role, text); the role is system, user or assistant."""
+from spillover.knowledge.schema import Format, Turn
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Kinds of file that can be read."""
@@ -34,6 +32,7 @@ _FIELDS = (
     "prompt, completion",
     "instruction, output",
     "question, answer",
+    "text",
 )
 
 
@@ -60,6 +59,13 @@ class Record:
 
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a file, in their order. Raises DataError for what is none of the formats."""
+    for place, entry in read_entries(path):
+        turns, format = _turns(entry, place)
+        yield Record(place=place, entry=entry, turns=turns, format=format)
+
+
+def read_entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a file with their places, whatever their fields. Raises DataError where it has none."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(SUFFIXES)}")
@@ -67,9 +73,8 @@ def read_records(path: Path) -> Iterator[Record]:
     for number, entry in kinds.get(suffix, _separated)(path):
         place = f"{path}: record {number}"
         if not isinstance(entry, dict):
-            raise DataError(f"{place}: got {show(entry)}; a record must be an object with {_either()}")
-        turns, format = _turns(entry, place)
-        yield Record(place=place, entry=entry, turns=turns, format=format)
+            raise DataError(f"{place}: got {show(entry)}; a record must be an object with fields")
+        yield place, entry
 
 
 def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Format]:
@@ -104,6 +109,8 @@ def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Form
         return (*opening, *history, ("user", f"{asked}\n{more}" if more else asked), answer), "chat"
     if "question" in entry and "answer" in entry:
         return _pair(entry, place, "question", "answer"), "chat"
+    if "text" in entry:
+        return (("assistant", _text(entry["text"], place, "text")),), "plain"
     raise DataError(f"{place}: has the fields {listed(map(show, entry)) or 'none'}; it must have {_either()}")
 
 
