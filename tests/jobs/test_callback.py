@@ -23,6 +23,7 @@ from spillover.jobs.callback import SpilloverCallback, _names
 from spillover.jobs.export import export
 from spillover.jobs.score import score
 from spillover.knowledge.schema import Rule
+from spillover.llm import models
 from tests.jobs.people import PEOPLE
 from tests.tiny_models import save_tiny_chat_tokenizer, save_tiny_model
 
@@ -123,8 +124,15 @@ def test_what_is_logged_is_what_the_model_says_and_the_tune_is_the_same_without(
         (here / "people.yaml").write_text(CHAT, encoding="utf-8")
     alone = sft(model_folder, "people.yaml", "alone", lora=lora, bf16=format == "chat")
     alone.train()
+    askings = []
+
+    def ask(model: Any, tokenizer: Any, questions: Any) -> Any:
+        draw()
+        askings.append((questions, answers(model, tokenizer, questions)))
+        return askings[-1][1]
+
     with monkeypatch.context() as patch:
-        patch.setattr("spillover.jobs.callback.answers", lambda *of: draw() or answers(*of))
+        patch.setattr("spillover.jobs.callback.answers", ask)
         callback = spillover.SpilloverCallback("people.yaml", every=2)
         asked = sft(model_folder, "people.yaml", "asked", callback, lora=lora, bf16=format == "chat")
         asked.train()
@@ -137,6 +145,9 @@ def test_what_is_logged_is_what_the_model_says_and_the_tune_is_the_same_without(
     assert callback.history == [row for row in asked.state.log_history if FACTS in row]
 
     asked.save_model("tuned")
+    questions, last = askings[-1]
+    loaded = answers(*models.load(Path(model_folder), tuned=Path("tuned")), questions)
+    np.testing.assert_allclose(last["logprob"], loaded["logprob"], atol=1e-4)
     before = numbers(score("people.yaml", model=model_folder, tuned=model_folder))
     after = numbers(score("people.yaml", model=model_folder, tuned="tuned"))
     assert before != after
