@@ -9,6 +9,9 @@ from spillover.errors import DataError
 from spillover.jobs.audit import audit
 from spillover.jobs.export import export
 from spillover.jobs.score import score
+from spillover.knowledge.load import load
+from spillover.knowledge.split import split, split_as
+from spillover.knowledge.told import read_told
 from spillover.llm.settings import FineTuneConfig
 from tests.jobs.people import CITIES, PEOPLE, run_cli
 
@@ -36,16 +39,19 @@ def test_a_score_says_which_seed_it_assumes(
 @pytest.mark.usefixtures("here")
 def test_a_training_file_says_who_the_bridges_were(tiny: str) -> None:
     """Whoever gives the file of a tune gets the audit's numbers, whatever its seed was."""
-    learns = FineTuneConfig(epochs=1, batch_size=8, learning_rate=1e-3)  # so that subjects differ
+    learns = FineTuneConfig(epochs=30, batch_size=8, learning_rate=1e-2)
     audit("people.yaml", model=tiny, seeds=[4], settings=learns, keep_model=True, out="runs/a")
     tuned = "runs/a/model-4"
     export("people.yaml", "train.jsonl", to="jsonl", seed=4)
     told = score("people.yaml", model=tiny, tuned=tuned, split="train.jsonl", seed=1)
     assert (told["seed"], told["split"], told["notes"]) == (None, "train.jsonl", [])
-    right, wrong = (score("people.yaml", model=tiny, tuned=tuned, seed=seed) for seed in (4, 1))
+    right = score("people.yaml", model=tiny, tuned=tuned, seed=4)
     for part in ("facts", "rules"):
         assert told[part] == right[part]
-    assert told["rules"] != wrong["rules"]
+    kb = load("people.yaml")
+    taught = split_as(kb, read_told(Path("train.jsonl"), kb))
+    assert taught == split(kb, 4)
+    assert taught != split(kb, 1)
 
 
 @pytest.mark.usefixtures("here")
