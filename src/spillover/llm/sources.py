@@ -44,6 +44,9 @@ SHORT_NAMES = {
 }
 """Short name -> hub id: the default model and the five models of the paper's Table 1."""
 
+ENDPOINT = "openai:"
+"""How the name of a model begins that is asked through a server (`endpoint.py`) and has no weights here."""
+
 _MOST_BLOCKS = 10_000
 _ELSEWHERE = "set SPILLOVER_CACHE to a folder elsewhere"
 _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "merges.txt", "vocab.txt"]
@@ -80,6 +83,10 @@ def locate(name: str, *, log: Callable[[str], None] = lambda line: None) -> Path
     `name` is a local folder, a `.gguf` file, a short name (`SHORT_NAMES`) or a hub id.
     Raises ModelError, in one line that says what to do, when there is no way to the weights.
     """
+    if name.startswith(ENDPOINT):
+        raise ModelError(
+            f"model {show(name)} is an endpoint, which can only be scored (`spillover score`); give weights"
+        )
     try:
         path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()
