@@ -49,6 +49,9 @@ def score(
     started = time.monotonic()
     kb = read_with_rules(kb)
     parts = split(kb, seed)
+    endpoints = [name for name in (model, tuned) if name and name.startswith(ENDPOINT)]
+    for name in endpoints:
+        _refuse_chats(kb, name)
 
     def found(name: str) -> Weights | Endpoint:
         if name.startswith(ENDPOINT):
@@ -60,8 +63,6 @@ def score(
     if isinstance(base, Weights) and not isinstance(after, Endpoint):
         parts = replace(parts, kb=with_turns(kb, base.folder, after and after.folder))
         other = after and OtherFormat.of(parts, base.folder, after.folder)
-    else:
-        _refuse_chats(kb, model if isinstance(base, Endpoint) else str(tuned))
     asked = queries(parts)
     questions = [query.question for query in asked]
     answers = {"before": _answers(base, None, questions, progress)}
@@ -77,8 +78,7 @@ def score(
         notes += filter(None, [warning(measured["other_format"])])
     notes += [
         f"{name} is an endpoint, whose weights are not pinned: the numbers are those of what it served today"
-        for name, side in ((model, base), (tuned, after))
-        if isinstance(side, Endpoint)
+        for name in endpoints
     ]
     if any(rule.bridges for rule in kb.rules):
         notes.append(

@@ -124,7 +124,7 @@ def _without_end(ids: Sequence[int], added: Sequence[int]) -> list[int]:
 
 
 def divide(prompt: Sequence[Any], whole: Sequence[Any]) -> tuple[Any, Any] | Unscorable:
-    """A prompt's tokens and those of its completion, which follow them in the whole, or why there are none."""
+    """A prompt's tokens and those of its completion, which follow them in the whole, or why not."""
     if not prompt:
         return Unscorable.NO_PROMPT
     if whole[: len(prompt)] != prompt:

@@ -1,7 +1,7 @@
 """Questions -> every candidate's log-probability, by a server that gives those of the tokens it is sent.
 
-There is no tokenizer here. So each prompt is sent alone and with each candidate behind it, and its tokens must
-be the first ones of the whole, which is the rule of `encode.py`. (Where a token begins in the text,
+There is no tokenizer here. So each prompt is sent alone and with each candidate behind it, and its tokens
+must be the first ones of the whole, which is the rule of `encode.py`. (Where a token begins in the text,
 `text_offset`, is no such rule: some servers count a beginning token there that is not in the text.) What the
 server puts before every text is in both, and does no harm.
 """
@@ -105,7 +105,7 @@ def _scored(question: Question, read: Mapping[str, Read]) -> Scored:
 def _at_once(
     read: Callable[[Sequence[str]], dict[str, Read]], texts: Sequence[str], size: int
 ) -> Iterator[dict[str, Read]]:
-    """The texts as they are read, in their order, a few requests at a time; after an error no more is sent."""
+    """The texts as they are read, in their order, by a few requests at a time; after an error by no more."""
     pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
     try:
         yield from pool.map(read, [texts[start : start + size] for start in range(0, len(texts), size)])

@@ -1,10 +1,10 @@
 """A text -> its tokens and their log-probabilities, as a server reads it.
 
-OpenAI's `/completions` says so in two forms: the text is echoed with the `logprobs` of its tokens (vLLM, SGLang,
-llama-cpp-python), or they come as vLLM's `prompt_logprobs`. Before anything is scored the server must show that
-it reads as it writes: what it gives for a word that it would write next is what it gives for the same word
-when it reads it. (llama-cpp-python 0.3 does not where a text has no beginning token: each token is given the
-log-probability that it would have after itself.)
+OpenAI's `/completions` says so in two forms: the text is echoed with the `logprobs` of its tokens (vLLM,
+SGLang, llama-cpp-python), or they come as vLLM's `prompt_logprobs`. Before anything is scored the server must
+show that it reads as it writes: what it gives for a word that it would write next is what it gives for the
+same word when it reads it. (llama-cpp-python 0.3 does not where a text has no beginning token: it gives each
+token the log-probability of standing there once more.)
 """
 
 from collections.abc import Mapping, Sequence
