@@ -53,12 +53,14 @@ def score(
     for name in endpoints:
         _refuse_chats(kb, name)
 
-    def found(name: str) -> Weights | Endpoint:
+    def found(name: str, base: Weights | Endpoint | None = None) -> Weights | Endpoint:
         if name.startswith(ENDPOINT):
             return Endpoint.of(name)
-        return locate(name, log=lambda line: progress(line, 0, 0))
+        weights = base if isinstance(base, Weights) else None
+        return locate(name, lambda line: progress(line, 0, 0), base=weights)
 
-    base, after = found(model), None if tuned is None else found(tuned)
+    base = found(model)
+    after = None if tuned is None else found(tuned, base)
     other = None
     if isinstance(base, Weights) and not isinstance(after, Endpoint):
         parts = replace(parts, kb=with_turns(kb, base.folder, after and after.folder))
