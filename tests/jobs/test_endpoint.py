@@ -43,10 +43,10 @@ def test_an_endpoint_is_scored_as_its_weights(
 def test_what_cannot_be_done_with_an_endpoint(here: Path) -> None:
     chat = (here / "people.yaml").read_text("utf-8").replace('lives in"}', 'lives in", format: chat}')
     (here / "chat.yaml").write_text(chat, encoding="utf-8")
-    for arguments in ({"model": "openai:http://host#m"}, {"tuned": "openai:http://host#m"}):
+    for side in ("model", "tuned"):
         with pytest.raises(
             ModelError, match=r"relation lives_in is of format chat, and 'openai:http://host#m'"
         ):
-            score("chat.yaml", **arguments)
+            score("chat.yaml", **{side: "openai:http://host#m"})  # pyright: ignore[reportArgumentType]
     with pytest.raises(ModelError, match="is an endpoint, which can only be scored"):
         audit("people.yaml", model="openai:http://host#m")

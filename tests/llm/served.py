@@ -36,6 +36,7 @@ class Served:
     """What it answers before it begins to work."""
     seen: list[dict[str, Any]] = field(default_factory=list)
     """What it was asked."""
+    names: tuple[str, ...] = ("tiny", "other")
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -44,7 +45,7 @@ class Served:
 
     @property
     def name(self) -> str:
-        return f"openai:{self.url}#tiny"
+        return f"openai:{self.url}#{self.names[0]}"
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
@@ -95,6 +96,17 @@ class Served:
         return choice
 
 
+class Replayed(Served):
+    """A server that answers what one has answered, as `benchmarks.endpoint` records it."""
+
+    def __init__(self, exchange: list[list[Any]], name: str) -> None:
+        self.names, self.lists, self.key, self.first, self.seen = (name,), False, "", [], []
+        self.answers = {json.dumps(body, sort_keys=True): answer for body, answer in exchange}
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.answers[json.dumps(body, sort_keys=True)]
+
+
 @contextmanager
 def serving(served: Served) -> Iterator[Served]:
     """The server while it runs."""
@@ -102,7 +114,7 @@ def serving(served: Served) -> Iterator[Served]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             served.seen.append({"path": self.path, "key": self.headers.get("Authorization")})
-            self.reply(200, {}, json.dumps({"data": [{"id": "tiny"}, {"id": "other"}]}).encode())
+            self.reply(200, {}, json.dumps({"data": [{"id": name} for name in served.names]}).encode())
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -11,7 +11,8 @@ from spillover.knowledge.prompts import Question
 from spillover.llm import client, endpoint, models, reading
 from spillover.llm.endpoint import Endpoint
 from spillover.llm.score import score, unscorable
-from tests.llm.served import Served, serving
+from spillover.runs.stats import rank_matrix
+from tests.llm.served import Replayed, Served, serving
 from tests.llm.test_score import PREFIXES, QUESTIONS, question
 
 ASKED = [*QUESTIONS, PREFIXES, question("Mara:", "Paris", "Parish", "Par")]
@@ -65,6 +66,39 @@ def test_a_beginning_that_the_server_puts_there_is_in_no_ones_way(llama_folder: 
     with serving(Served(llama_folder, beginning=True)) as served:
         for (values, _), expected in zip(asked_of(served), score(model, tokenizer, begun), strict=True):
             np.testing.assert_allclose(values, expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict:
+    """What llama-cpp-python 0.3.36 answered, serving SmolLM2 in float32, and the scores of the same weights.
+
+    `benchmarks.endpoint --float32 --questions 3 --record` wrote it.
+    """
+    file = Path(__file__).parent / "recorded" / "llama_cpp_python.json"
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_a_real_servers_answers_have_the_ranks_of_the_weights(recorded: dict) -> None:
+    asked = [Question(prompt=prompt, completions=tuple(rest)) for prompt, *rest in recorded["begun"]]
+    with serving(Replayed(recorded["exchange_begun"], "smollm2")) as served:
+        found = asked_of(served, asked)
+    for (values, reasons), expected in zip(found, recorded["scored_here"], strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+        np.testing.assert_array_equal(rank_matrix([values]), rank_matrix([np.array(expected)]))
+        assert set(reasons) == {None}
+
+
+def test_a_real_servers_shifted_echo_is_refused(recorded: dict) -> None:
+    """Without a beginning token llama-cpp-python gives each token what it would have after itself."""
+    asked = [Question(prompt=prompt, completions=tuple(rest)) for prompt, *rest in recorded["plain"]]
+    with (
+        serving(Replayed(recorded["exchange_plain"], "smollm2")) as served,
+        pytest.raises(
+            ModelError,
+            match=r"behind 'Abena Barlow speaks' a log-probability of -1.44 when it writes it and of -9.54",
+        ),
+    ):
+        asked_of(served, asked)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ LARGEST_GAP = 0.5
 the two in different ways, and often in bfloat16."""
 
 _PROMPTS = 5  # tried until the server would write words behind one of them
-_WORDS = 5  # likely ones; OpenAI's most
+_WORDS = 3  # by which it is seen, the likeliest ones
+_LIKELY = 5  # that are asked for; OpenAI's most
 _FORMS = {"echo": {"echo": True, "logprobs": 1}, "prompt_logprobs": {"prompt_logprobs": 0}}
 _ECHOING = "use a server that does: vLLM, SGLang, llama-cpp-python; llama-server and Ollama do not"
 
@@ -185,13 +186,14 @@ class Server:
 
     def _likely(self, prompt: str) -> dict[str, float]:
         """Words that it would write next, with their log-probabilities."""
-        document = self._complete([prompt], {"max_tokens": 1, "temperature": 1, "logprobs": _WORDS})
+        document = self._complete([prompt], {"max_tokens": 1, "temperature": 1, "logprobs": _LIKELY})
         (choice,) = self._choices(document, 1)
         try:
             found = choice["logprobs"]["top_logprobs"][0]
-            return {word: float(value) for word, value in found.items() if word.strip().isalpha()}
+            words = {word: float(value) for word, value in found.items() if word.strip().isalpha()}
         except (LookupError, TypeError, ValueError, AttributeError):
             raise self._fault("does not say how likely what it writes is (`logprobs`)") from None
+        return {word: words[word] for word in sorted(words, key=lambda word: -words[word])[:_WORDS]}
 
     def _fault(self, what: str, fix: str = "use a server that does, such as vLLM") -> ModelError:
         return ModelError(f"endpoint {self.client.url} {what}; {fix}")
