@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers.normalizers import Lowercase
 
 from spillover.errors import ModelError
 from spillover.knowledge.prompts import Question
 from spillover.llm import client, endpoint, models, reading
+from spillover.llm.encode import Unscorable
 from spillover.llm.endpoint import Endpoint
 from spillover.llm.score import score, unscorable
 from spillover.runs.stats import rank_matrix
@@ -263,3 +265,12 @@ def test_addresses_are_those_of_other_clients() -> None:
 def test_an_endpoint_has_no_weights_to_load() -> None:
     with pytest.raises(ModelError, match="is an endpoint, which can only be scored"):
         models.locate("openai:http://host#m")
+
+
+def test_candidates_that_the_server_reads_alike_are_not_scored(llama_folder: Path) -> None:
+    served = Served(llama_folder)
+    served.tokenizer.backend_tokenizer.normalizer = Lowercase()
+    with serving(served):
+        ((values, reasons),) = asked_of(served, [question("mara lives in", "Paris", "paris", "Oslo")])
+    assert np.isnan(values).tolist() == [True, True, False]
+    assert reasons == (Unscorable.SAME.value, Unscorable.SAME.value, None)
