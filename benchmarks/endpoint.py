@@ -3,9 +3,9 @@
     python -m benchmarks.endpoint PYTHON GGUF [--float32] [--questions N] [--record FILE]
 
 PYTHON has `llama-cpp-python[server]` installed, which is compiled. The server computes with the file's
-quantized weights and rounds activations to 8 bits; --float32 gives it the same weights written out, which is what
-is loaded here. The questions are the held-out ones of city-language. Each begins with the model's beginning token,
-since without one that server's echo is shifted by a token (which is refused: that is shown first).
+quantized weights and rounds activations to 8 bits; --float32 gives it the same weights written out, which is
+what is loaded here. The questions are the held-out ones of city-language. Each begins with the model's
+beginning token, since without one that server's echo is shifted by a token (refused, as is shown first).
 """
 
 import argparse

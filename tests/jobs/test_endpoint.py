@@ -11,6 +11,7 @@ from spillover.jobs.score import score
 from spillover.llm import client
 from tests.jobs.people import run_cli
 from tests.llm.served import Served, serving
+from tests.tiny_adapters import save_tiny_adapter
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_an_endpoint_is_scored_as_its_weights(
     assert list(here.glob("**/cells")) == [], "nothing is kept of what a server said"
 
 
-def test_what_cannot_be_done_with_an_endpoint(here: Path) -> None:
+def test_what_cannot_be_done_with_an_endpoint(here: Path, tiny: str) -> None:
     chat = (here / "people.yaml").read_text("utf-8").replace('lives in"}', 'lives in", format: chat}')
     (here / "chat.yaml").write_text(chat, encoding="utf-8")
     for side in ("model", "tuned"):
@@ -50,3 +51,6 @@ def test_what_cannot_be_done_with_an_endpoint(here: Path) -> None:
             score("chat.yaml", **{side: "openai:http://host#m"})  # pyright: ignore[reportArgumentType]
     with pytest.raises(ModelError, match="is an endpoint, which can only be scored"):
         audit("people.yaml", model="openai:http://host#m")
+    save_tiny_adapter(Path(tiny), here / "adapter")
+    with pytest.raises(ModelError, match="adapter holds a LoRA adapter; give the weights of its base"):
+        score("people.yaml", model="openai:http://host#m", tuned="adapter")

@@ -25,6 +25,7 @@ from spillover.llm.chat import with_turns
 from spillover.llm.endpoint import Endpoint
 from spillover.llm.endpoint import score as endpoint_scores
 from spillover.llm.sources import DEFAULT_MODEL, ENDPOINT
+from spillover.llm.weights import is_adapter
 from spillover.outcome import outcome
 from spillover.runs.files import plain, write_jsonl
 from spillover.runs.progress import Progress, silent
@@ -61,6 +62,10 @@ def score(
 
     base = found(model)
     after = None if tuned is None else found(tuned, base)
+    if isinstance(base, Endpoint) and isinstance(after, Weights) and is_adapter(after.folder):
+        raise ModelError(
+            f"{tuned} holds a LoRA adapter; give the weights of its base as --model, no endpoint"
+        )
     other = None
     if isinstance(base, Weights) and not isinstance(after, Endpoint):
         parts = replace(parts, kb=with_turns(kb, base.folder, after and after.folder))
@@ -79,7 +84,7 @@ def score(
         measured["other_format"] = other.found(answers["after"])
         notes += filter(None, [warning(measured["other_format"])])
     notes += [
-        f"{name} is an endpoint, whose weights are not pinned: the numbers are those of what it served today"
+        f"{name} is an endpoint, whose weights are not pinned: the numbers are those of what it served then"
         for name in endpoints
     ]
     if any(rule.bridges for rule in kb.rules):
