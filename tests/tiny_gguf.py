@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gguf import GGUFWriter, TokenType
@@ -24,8 +25,8 @@ _NAMES = {
 }
 
 
-def save_tiny_gguf(folder: Path, file: Path) -> Path:
-    """The float32 GGUF file of a tiny Llama's folder."""
+def save_tiny_gguf(folder: Path, file: Path, *, chat: str | None = None) -> Path:
+    """The float32 GGUF file of a tiny Llama's folder, with a chat template if one is given."""
     config = json.loads((folder / "config.json").read_text())
     document = json.loads((folder / "tokenizer.json").read_text())["model"]
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
@@ -49,6 +50,8 @@ def save_tiny_gguf(folder: Path, file: Path) -> Path:
     kinds = [TokenType.CONTROL] + [TokenType.NORMAL] * (len(tokens) - 1) + [TokenType.UNUSED] * len(unused)
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(merge) for merge in document["merges"]])
+    if chat is not None:
+        writer.add_chat_template(chat)
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
 
@@ -57,6 +60,37 @@ def save_tiny_gguf(folder: Path, file: Path) -> Path:
             tensor = _interleaved(tensor, heads if "q_proj" in name else kv_heads)
         for theirs, ours in _NAMES.items():
             name = name.replace(theirs, ours)
+        writer.add_tensor(name, np.ascontiguousarray(tensor))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def save_tiny_gguf_adapter(
+    adapter: Path, base: Path, file: Path, *, alpha: float | None, edit: Any = lambda tensors: None
+) -> Path:
+    """A PEFT adapter of a tiny Llama as llama.cpp writes it; `edit` may spoil its tensors."""
+    config = json.loads((base / "config.json").read_text())
+    tensors = {}
+    for name, tensor in load_file(adapter / "adapter_model.safetensors").items():
+        if name.endswith(("q_proj.lora_B.weight", "k_proj.lora_B.weight")):
+            heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
+            tensor = _interleaved(tensor, heads)
+        name = name.removeprefix("base_model.model.")
+        for theirs, ours in _NAMES.items():
+            name = name.replace(theirs, ours)
+        for side in "AB":
+            name = name.replace(f".lora_{side}.weight", f".weight.lora_{side.lower()}")
+        tensors[name] = tensor
+    edit(tensors)
+    writer = GGUFWriter(file, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    if alpha is not None:
+        writer.add_float32("adapter.lora.alpha", alpha)
+    for name, tensor in tensors.items():
         writer.add_tensor(name, np.ascontiguousarray(tensor))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -105,7 +105,7 @@ def test_a_failing_cell_leaves_the_rest_of_the_table(
 
 
 def test_without_the_five_models_one_line_offers_what_runs(here: Path, monkeypatch) -> None:
-    def absent(name, log):
+    def absent(name, **_):
         raise ModelError(f"model {name} is not in the cache")
 
     monkeypatch.setattr("spillover.llm.models.locate", absent)

@@ -13,6 +13,7 @@ from spillover.errors import ModelError
 from spillover.knowledge.prompts import Question
 from spillover.llm import models
 from spillover.llm import score as score_module
+from spillover.llm.candidates import whole_answers
 from spillover.llm.encode import Unscorable
 from spillover.llm.score import score, unscorable
 
@@ -71,7 +72,7 @@ def test_a_candidate_that_begins_others_is_only_its_own(tiny_folder: Path) -> No
 
 def test_an_answer_that_always_goes_on_is_never_given() -> None:
     logs = {(5,): np.array([-0.5]), (5, 7): np.array([-0.5, 0.0]), (6,): np.array([-2.0])}
-    assert score_module._whole_answers(logs) == {(5,): -np.inf, (5, 7): -0.5, (6,): -2.0}
+    assert whole_answers(logs) == {(5,): -np.inf, (5, 7): -0.5, (6,): -2.0}
 
 
 def test_candidates_with_the_same_tokens_are_not_scored(llama_folder: Path) -> None:

@@ -25,9 +25,14 @@ ANSWERS = pa.schema(
 """Columns of a cell's scores, one row for each question and candidate."""
 
 
-def locate(name: str, log: Callable[[str], None] = lambda line: None) -> Weights:
-    """The weights of that name, fetched or converted if need be. Raises ModelError; see `llm.sources`."""
-    folder = models.locate(name, log=log)
+def locate(
+    name: str, log: Callable[[str], None] = lambda line: None, *, base: Weights | None = None
+) -> Weights:
+    """The weights of that name, fetched or converted if need be. Raises ModelError; see `llm.sources`.
+
+    `base` is what they were tuned from, if they were; some adapters cannot be read without it.
+    """
+    folder = models.locate(name, base=base and base.folder, log=log)
     return Weights(identity=models.identity(folder), name=name, folder=folder)
 
 

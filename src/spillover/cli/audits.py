@@ -115,9 +115,10 @@ def score(
     kb
         A YAML file or a built-in name.
     model
-        The untuned model: a short name, a hub id, a local folder or a .gguf file.
+        The untuned model: a short name, a hub id, a local folder, a .gguf file, or openai:URL#NAME for one
+        behind a server that echoes log-probabilities (see the guide).
     tuned
-        An already tuned model, or a LoRA adapter of `model`, to set beside it.
+        An already tuned model, named as `model` is, or a LoRA adapter of it, to set beside it.
     seed
         Seed of the split into bridges and held-out subjects; of a tuned model, the one it was tuned with.
     split

@@ -74,6 +74,21 @@ def few_modules() -> Iterator[None]:
         handle.remove()
 
 
+def blank(folder: Path) -> Any:
+    """The model that a folder's configuration makes, without weights (on torch's meta device).
+
+    Raises ModelError if the configuration is broken, or names code that would have to be trusted.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = read_configuration(folder)
+    with border(f"model folder {folder} cannot be loaded"), torch.device("meta"), few_modules():
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    refuse_large_tables(empty, folder)
+    return empty
+
+
 def refuse_large_tables(empty: Any, folder: Path) -> None:
     """Raise ModelError if the tables of a blank model, which no file holds, would fill the memory."""
     size = sum(table.nbytes for table in empty.buffers())

@@ -39,7 +39,7 @@ def encode_pairs(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Pair 
     prompts = list(dict.fromkeys(prompt for prompt, _ in texts))
     known = dict(zip(prompts, encode_prompts(tokenizer, prompts), strict=True))
     wholes = encode_prompts(tokenizer, [prompt + completion for prompt, completion in texts])
-    return [_divide(known[prompt], whole) for (prompt, _), whole in zip(texts, wholes, strict=True)]
+    return [divide(known[prompt], whole) for (prompt, _), whole in zip(texts, wholes, strict=True)]
 
 
 def refuse_foreign_tokens(model: Any, pairs: Iterable[Pair]) -> None:
@@ -123,7 +123,8 @@ def _without_end(ids: Sequence[int], added: Sequence[int]) -> list[int]:
     return list(ids[:last])
 
 
-def _divide(prompt: list[int], whole: list[int]) -> Pair | Unscorable:
+def divide(prompt: Sequence[Any], whole: Sequence[Any]) -> tuple[Any, Any] | Unscorable:
+    """A prompt's tokens and those of its completion, which follow them in the whole, or why not."""
     if not prompt:
         return Unscorable.NO_PROMPT
     if whole[: len(prompt)] != prompt:

@@ -12,7 +12,7 @@ from typing import Any
 from spillover.errors import ModelError
 from spillover.llm.adapters import attach
 from spillover.llm.border import border, run
-from spillover.llm.configuration import entries, few_modules, read_configuration, refuse_large_tables
+from spillover.llm.configuration import blank, entries
 from spillover.llm.quiet import Quiet
 from spillover.llm.sources import DEFAULT_MODEL, SHORT_NAMES, cache_folder, locate
 from spillover.llm.weights import (
@@ -112,21 +112,6 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.pad_token = tokenizer.init_kwargs.get("pad_token")
         tokenizer.save_pretrained(scratch)
         tokenizer.pad_token = pad
-
-
-def blank(folder: Path) -> Any:
-    """The model that a folder's configuration makes, without weights (on torch's meta device).
-
-    Raises ModelError if the configuration is broken, or names code that would have to be trusted.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    config = read_configuration(folder)
-    with border(f"model folder {folder} cannot be loaded"), torch.device("meta"), few_modules():
-        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    refuse_large_tables(empty, folder)
-    return empty
 
 
 def _load_model(folder: Path, dtype: Any) -> Any:

@@ -13,7 +13,6 @@ Legend of shapes: B prompts, T prompt tokens, N continuations, L tokens of a con
 """
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -24,7 +23,8 @@ import torch
 from spillover.errors import ModelError
 from spillover.knowledge.prompts import Question
 from spillover.llm.border import run
-from spillover.llm.encode import Pair, Unscorable, encode_pairs, left_padded, refuse_foreign_tokens
+from spillover.llm.candidates import Divided, Tokens, scores, without_twins
+from spillover.llm.encode import Unscorable, encode_pairs, left_padded, refuse_foreign_tokens
 
 TOKENS_PER_BATCH = 2048
 """Prompt tokens run at once: fills two cores."""
@@ -33,8 +33,6 @@ BYTES_PER_PASS = 1 << 29
 """What logits and cached keys and values of one pass may take; a single row is run whatever it takes."""
 
 _BYTES_PER_LOGIT = 20  # float32, and float64 twice for the log-softmax
-
-Tokens = tuple[int, ...]
 
 
 def score(
@@ -71,7 +69,7 @@ def score(
             wanted[prompt][answer] = logs
         done += len(batch)
         on_step(done, len(wanted))
-    return [_scores(pairs, wanted) for pairs in encoded]
+    return [scores(pairs, wanted) for pairs in encoded]
 
 
 def unscorable(tokenizer: Any, question: Question) -> list[str | None]:
@@ -80,46 +78,12 @@ def unscorable(tokenizer: Any, question: Question) -> list[str | None]:
     return [pair.value if isinstance(pair, Unscorable) else None for pair in pairs]
 
 
-def _answers(tokenizer: Any, asked: Sequence[Question]) -> list[list[Pair | Unscorable]]:
+def _answers(tokenizer: Any, asked: Sequence[Question]) -> list[list[Divided]]:
     """Each question's candidates as tokens."""
     texts = [(question.prompt, question.completions) for question in asked]
     pairs = [(prompt, completion) for prompt, completions in texts for completion in completions]
     encoded = iter(encode_pairs(tokenizer, pairs))
-    return [_without_twins(list(islice(encoded, len(completions)))) for _, completions in texts]
-
-
-def _without_twins(pairs: list[Pair | Unscorable]) -> list[Pair | Unscorable]:
-    """One query's candidates; of two that have the same tokens, neither can be scored."""
-    times = Counter(tuple(pair[1]) for pair in pairs if not isinstance(pair, Unscorable))
-    return [
-        Unscorable.SAME if not isinstance(pair, Unscorable) and times[tuple(pair[1])] > 1 else pair
-        for pair in pairs
-    ]
-
-
-def _scores(pairs: Sequence[Pair | Unscorable], logs: dict[Tokens, dict[Tokens, np.ndarray]]) -> np.ndarray:
-    """One query's candidates' log-probabilities, NaN for those that cannot be scored."""
-    encoded = {c: pair for c, pair in enumerate(pairs) if not isinstance(pair, Unscorable)}
-    whole = _whole_answers(
-        {tuple(answer): logs[tuple(prompt)][tuple(answer)] for prompt, answer in encoded.values()}
-    )
-    return np.array([whole[tuple(encoded[c][1])] if c in encoded else np.nan for c in range(len(pairs))])
-
-
-def _whole_answers(logs: dict[Tokens, np.ndarray]) -> dict[Tokens, float]:
-    """From the log-probabilities of each answer's tokens that of the answer and of no longer one."""
-    continued = dict.fromkeys(logs, 0.0)  # the share of an answer that goes on to a longer one
-    begun: list[Tokens] = []  # the answers that the present one begins with, shortest first
-    for answer in sorted(logs):
-        while begun and answer[: len(begun[-1])] != begun[-1]:
-            begun.pop()
-        if begun:
-            continued[begun[-1]] += float(np.exp(logs[answer][len(begun[-1]) :].sum()))
-        begun.append(answer)
-    return {
-        answer: float(values.sum()) + (np.log1p(-continued[answer]) if continued[answer] < 1 else -np.inf)
-        for answer, values in logs.items()
-    }
+    return [without_twins(list(islice(encoded, len(completions)))) for _, completions in texts]
 
 
 def _batches(model: Any, prompts: Sequence[Tokens]) -> Iterator[list[Tokens]]:

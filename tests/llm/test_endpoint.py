@@ -1,0 +1,276 @@
+"""A model behind an endpoint against the same model scored here, and servers that cannot, or will not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers.normalizers import Lowercase
+
+from spillover.errors import ModelError
+from spillover.knowledge.prompts import Question
+from spillover.llm import client, endpoint, models, reading
+from spillover.llm.encode import Unscorable
+from spillover.llm.endpoint import Endpoint
+from spillover.llm.score import score, unscorable
+from spillover.runs.stats import rank_matrix
+from tests.llm.served import Replayed, Served, serving
+from tests.llm.test_score import PREFIXES, QUESTIONS, question
+
+ASKED = [*QUESTIONS, PREFIXES, question("Mara:", "Paris", "Parish", "Par")]
+MERGED = Question(prompt="Mara P", completions=("aris", "ython"))
+"""The tokens of the prompt do not begin those of the whole."""
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waited: list[float] = []
+    monkeypatch.setattr(client.time, "sleep", waited.append)
+    monkeypatch.delenv(client.KEY, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return waited
+
+
+def asked_of(served: Served, asked=tuple(ASKED)) -> list[endpoint.Scored]:
+    return endpoint.score(Endpoint.of(served.name), asked)
+
+
+@pytest.mark.parametrize(
+    "able",
+    [
+        {},
+        {"lists": False},
+        {"silent": True},
+        {"forms": ("prompt_logprobs",)},
+        {"forms": ("prompt_logprobs",), "lists": False},
+    ],
+    ids=str,
+)
+def test_scores_are_those_of_the_weights(
+    llama_folder: Path, able: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "TEXTS_PER_REQUEST", 3)
+    model, tokenizer = models.load(llama_folder)
+    asked = [*ASKED, MERGED]
+    with serving(Served(llama_folder, **able)) as served:
+        found = asked_of(served, asked)
+    for one, expected, (values, reasons) in zip(asked, score(model, tokenizer, asked), found, strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+        assert list(reasons) == unscorable(tokenizer, one)
+    assert np.isnan(found[-1][0]).all()
+    together = {len(body["prompt"]) for body in served.seen[5:] if isinstance(body.get("prompt"), list)}
+    assert together == ({2, 3} & together if able.get("lists", True) else {2}), "of a list it is asked once"
+
+
+def test_a_beginning_that_the_server_puts_there_is_in_no_ones_way(llama_folder: Path) -> None:
+    model, tokenizer = models.load(llama_folder)
+    begun = [question("<eos>" + one.prompt, *(c[1:] for c in one.completions)) for one in ASKED]
+    with serving(Served(llama_folder, beginning=True)) as served:
+        for (values, _), expected in zip(asked_of(served), score(model, tokenizer, begun), strict=True):
+            np.testing.assert_allclose(values, expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict:
+    """What llama-cpp-python 0.3.36 answered, serving SmolLM2 in float32, and the scores of the same weights.
+
+    `benchmarks.endpoint --float32 --questions 3 --record` wrote it.
+    """
+    file = Path(__file__).parent / "recorded" / "llama_cpp_python.json"
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_a_real_servers_answers_have_the_ranks_of_the_weights(recorded: dict) -> None:
+    asked = [Question(prompt=prompt, completions=tuple(rest)) for prompt, *rest in recorded["begun"]]
+    with serving(Replayed(recorded["exchange_begun"], "smollm2")) as served:
+        found = asked_of(served, asked)
+    for (values, reasons), expected in zip(found, recorded["scored_here"], strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+        np.testing.assert_array_equal(rank_matrix([values]), rank_matrix([np.array(expected)]))
+        assert set(reasons) == {None}
+
+
+def test_a_real_servers_shifted_echo_is_refused(recorded: dict) -> None:
+    """Without a beginning token llama-cpp-python gives each token what it would have after itself."""
+    asked = [Question(prompt=prompt, completions=tuple(rest)) for prompt, *rest in recorded["plain"]]
+    with (
+        serving(Replayed(recorded["exchange_plain"], "smollm2")) as served,
+        pytest.raises(
+            ModelError,
+            match=r"behind 'Abena Barlow speaks' a log-probability of -1.44 when it writes it and of -9.54",
+        ),
+    ):
+        asked_of(served, asked)
+
+
+@pytest.mark.parametrize(
+    ("cannot", "message"),
+    [
+        ({"forms": ()}, "does not echo what it reads; use a server that does: vLLM, SGLang"),
+        ({"logprobs": False}, r"gives no log-probabilities \(`logprobs`\); start it so that it does"),
+        ({"of_prompt": False}, "gives no log-probabilities of the tokens that it reads"),
+        ({"shifted": True}, r"when it writes it and of -\d+\.\d\d when it reads it, so it cannot be scored"),
+    ],
+    ids=str,
+)
+def test_a_server_that_cannot_is_one_line(llama_folder: Path, cannot: dict, message: str) -> None:
+    cannot_do = Served(llama_folder, **cannot)
+    cannot_do.model.lm_head.weight.data.mul_(30)  # so that words differ in how likely they are
+    with serving(cannot_do) as served, pytest.raises(ModelError, match=message):
+        asked_of(served)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            (404, {}, b'{"detail": "Not Found"}'),
+            r"completes no texts: it answers with error 404 \(Not Found\)",
+        ),
+        (
+            (400, {}, b'{"error": {"message": "Only no echo is supported"}}'),
+            r"refuses to echo .*Only no echo",
+        ),
+        ((307, {"Location": "http://else.example/v1"}, b""), "it is at 'http://else.example/v1'; give that"),
+        ((200, {}, b"<html>\n<b>hello"), r"answers with what is no JSON \('<html>\\n<b>hello'\)"),
+        ((200, {}, b"[" * 100_000), "answers with what is no JSON"),
+        ((200, {}, b"[]"), "answers without `choices`"),
+        ((200, {}, b'{"choices": [7]}'), "answers without `choices`"),
+        ((200, {}, b'{"choices": []}'), "answers with 0 `choices` to 1 texts"),
+        ((200, {}, b'{"choices": [{"index": "\x1b[31m"}]}'), "no JSON|answers with 1 `choices`"),
+    ],
+)
+def test_odd_answers_are_one_line(llama_folder: Path, answer: tuple, message: str) -> None:
+    with serving(Served(llama_folder, first=[answer] * 9)) as served:
+        with pytest.raises(ModelError, match=message) as error:
+            asked_of(served)
+        assert "\n" not in str(error.value)
+
+
+def test_numbers_that_are_no_log_probabilities_are_refused(llama_folder: Path) -> None:
+    def answer(value: str) -> tuple:
+        choice = '{"text": "%s", "logprobs": {"tokens": ["a", "b"], "token_logprobs": [null, %s]}}'
+        text = '{"choices": [%s], "usage": {"completion_tokens": 0}}' % (choice % (ASKED[0].prompt, value))
+        return 200, {}, text.encode()
+
+    for value in ("0.5", "NaN", "true", '"-1"', "{}"):
+        served = serving(Served(llama_folder, first=[answer(value)], forms=()))
+        with (
+            served as asked,
+            pytest.raises(ModelError, match="no log-probabilities of the tokens that it reads"),
+        ):
+            asked_of(asked)
+
+
+def test_an_endless_answer_is_not_read_to_its_end(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MOST_BYTES", 1 << 20)
+    endless = (200, {}, b" " * (1 << 22))
+    served = serving(Served(llama_folder, first=[endless] * 3))
+    with served as asked, pytest.raises(ModelError, match="answers with more than 1 MiB"):
+        asked_of(asked)
+
+
+def test_a_busy_server_is_asked_again(llama_folder: Path, no_waiting: list[float]) -> None:
+    busy = [(429, {"Retry-After": "7"}, b""), (503, {}, b"loading"), (500, {"Retry-After": "1e9"}, b"")]
+    with serving(Served(llama_folder, first=list(busy))) as served:
+        found = asked_of(served)
+        assert no_waiting == [7, 2, 60]
+        served.first[:] = []
+        for (values, _), (again, _) in zip(found, asked_of(served), strict=True):
+            np.testing.assert_array_equal(values, again)
+
+
+def test_a_server_that_stays_busy_is_given_up(llama_folder: Path, no_waiting: list[float]) -> None:
+    said = b'{"error": {"message": "the\\u001b[2J end"}}'
+    with serving(Served(llama_folder, first=[(503, {}, said)] * 9)) as served:
+        with pytest.raises(ModelError, match=r"answers with error 503 \(the\\x1b\[2J end\)"):
+            asked_of(served)
+        assert (no_waiting, len(served.first)) == ([1, 2, 4, 8], 4)
+
+
+def test_nobody_there_is_said_at_once(no_waiting: list[float]) -> None:
+    with pytest.raises(ModelError, match=r"http://127.0.0.1:9/v1 cannot be reached .*; check the address"):
+        endpoint.score(Endpoint.of("openai:http://127.0.0.1:9#tiny"), ASKED)
+    assert no_waiting == []
+
+
+def test_another_models_name_is_refused_with_those_there_are(llama_folder: Path) -> None:
+    with (
+        serving(Served(llama_folder)) as served,
+        pytest.raises(ModelError, match="has no model 'tinny', it has 'tiny', 'other'; did you mean 'tiny'"),
+    ):
+        endpoint.score(Endpoint.of(f"openai:{served.url}#tinny"), ASKED)
+
+
+def test_the_key_is_sent_and_told_nobody(llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    with serving(Served(llama_folder, key="sk-secret")) as served:
+        with pytest.raises(
+            ModelError, match=r"error 401 \(wrong key None\); set SPILLOVER_API_KEY to its key"
+        ):
+            asked_of(served)
+        monkeypatch.setenv(client.KEY, "sk-wrong")
+        with pytest.raises(ModelError, match=r"wrong key Bearer …\); the key in SPILLOVER_API_KEY is not"):
+            asked_of(served)
+        monkeypatch.setenv(client.KEY, "sk-secret")
+        assert len(asked_of(served)) == len(ASKED)
+        assert "sk-other" not in json.dumps(served.seen)
+    monkeypatch.setenv(client.KEY, "sk\nsecret")
+    with pytest.raises(ModelError, match="SPILLOVER_API_KEY holds signs that a key cannot have"):
+        asked_of(served)
+
+
+def test_the_key_does_not_follow_a_redirect(llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(client.KEY, "sk-secret")
+    with serving(Served(llama_folder)) as elsewhere:
+        away = (308, {"Location": f"{elsewhere.url}/v1/completions"}, b"")
+        with (
+            serving(Served(llama_folder, first=[away])) as served,
+            pytest.raises(ModelError, match="it is at"),
+        ):
+            asked_of(served)
+        assert elsewhere.seen == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("openai:", "has no address of a server"),
+        ("openai:localhost:8000#m", "has no address of a server"),
+        ("openai:ftp://host#m", "has no address of a server"),
+        ("openai:http://host:99999#m", "has no address of a server"),
+        ("openai:http://[host#m", "has no address of a server"),
+        ("openai:http://a b#m", "has no address of a server"),
+        ("openai:http://host", "names no model; write openai:http://HOST:PORT#NAME"),
+        ("openai:http://me:secret@host#m", "an endpoint's address has no key in it"),
+        ("openai:http://host?key=secret#m", "an endpoint's address has no key in it"),
+    ],
+)
+def test_names_that_are_no_endpoint(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as error:
+        Endpoint.of(name)
+    assert "secret" not in str(error.value)
+
+
+def test_addresses_are_those_of_other_clients() -> None:
+    urls = ["http://host:8000", "http://host:8000/v1/", "https://host/api/v1/completions"]
+    assert [Endpoint.of(f"openai:{url}#a/b#c") for url in urls] == [
+        Endpoint(url=url, name="a/b#c")
+        for url in ("http://host:8000/v1", "http://host:8000/v1", "https://host/api/v1")
+    ]
+
+
+def test_an_endpoint_has_no_weights_to_load() -> None:
+    with pytest.raises(ModelError, match="is an endpoint, which can only be scored"):
+        models.locate("openai:http://host#m")
+
+
+def test_candidates_that_the_server_reads_alike_are_not_scored(llama_folder: Path) -> None:
+    served = Served(llama_folder)
+    served.tokenizer.backend_tokenizer.normalizer = Lowercase()
+    with serving(served):
+        ((values, reasons),) = asked_of(served, [question("mara lives in", "Paris", "paris", "Oslo")])
+    assert np.isnan(values).tolist() == [True, True, False]
+    assert reasons == (Unscorable.SAME.value, Unscorable.SAME.value, None)
