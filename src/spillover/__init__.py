@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spillover.errors import SpilloverError
     from spillover.jobs.audit import audit
+    from spillover.jobs.callback import SpilloverCallback
     from spillover.jobs.export import export
     from spillover.jobs.forecast import forecast
     from spillover.jobs.importing import import_records
@@ -30,6 +31,7 @@ __all__ = [
     "KnowledgeBase",
     "Relation",
     "Rule",
+    "SpilloverCallback",
     "SpilloverError",
     "Triple",
     "audit",
@@ -51,6 +53,7 @@ _HOMES = {
     "KnowledgeBase": ("spillover.knowledge.schema", "KnowledgeBase"),
     "Relation": ("spillover.knowledge.schema", "Relation"),
     "Rule": ("spillover.knowledge.schema", "Rule"),
+    "SpilloverCallback": ("spillover.jobs.callback", "SpilloverCallback"),
     "SpilloverError": ("spillover.errors", "SpilloverError"),
     "Triple": ("spillover.knowledge.schema", "Triple"),
     "audit": ("spillover.jobs.audit", "audit"),

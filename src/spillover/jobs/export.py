@@ -40,7 +40,8 @@ def export(kb: str | Path | KnowledgeBase, out: str | Path, *, to: Target, seed:
     if to == "jsonl":
         with files.writing(out, "give another file"):
             files.write_jsonl(out, [_row(example, kb.relations[example.relation]) for example in taught])
-        return about | {"file": str(out), "rows": len(taught), "notes": []}
+        notes = [f"the mixture ({len(kb.mixture)} passages) is not in it; train its files beside it"]
+        return about | {"file": str(out), "rows": len(taught), "notes": notes if kb.mixture else []}
     return about | write_tasks(out, kb, tasks(kb, asked))
 
 

@@ -36,9 +36,11 @@ _HEAD = """\
 #   spillover audit {yaml}       tune a model on the table, and ask it what is beyond
 name: {name}
 triples: {table}    # the table of subject, relation, answer; its place is seen from here
+# mixture: other.jsonl    # what else is trained beside the table, as it stands: chats, prompts, running text
 
 # What is asked of each subject: the sentence up to the answer. Reword it until it reads well.
 # Beside its prompt a relation may have
+#   wordings: ["{{subject}} has a home in"]    # further wordings, in which each fact is trained, too
 #   paraphrases: ["Home of {{subject}}:"]    # other wordings, which are asked and never trained
 #   candidates: [Lima, Cairo]    # wrong answers to choose among, beyond the answers in the table
 #   answer: "In {{answer}}."    # what the model writes, where that is more than the answer

@@ -1,7 +1,8 @@
 """Files that people fine-tune on -> records of what is asked and answered, in the fields of their formats.
 
 Chat `messages` (OpenAI, TRL), ShareGPT `conversations`, `prompt` / `completion` (texts or messages), Alpaca
-(`instruction`, `input`, `output`), `question` / `answer`; as JSON lines, a JSON array, CSV, TSV or Parquet.
+(`instruction`, `input`, `output`), `question` / `answer`, running `text`; as JSON
+lines, a JSON array, CSV, TSV or Parquet.
 Every fault is a DataError of one line with file and record.
 """
 
@@ -17,10 +18,7 @@ from pyarrow import parquet
 
 from spillover.errors import DataError
 from spillover.knowledge.faults import listed, opened, read_text, show
-from spillover.knowledge.schema import Format
-
-Turn = tuple[str, str]
-"""(role, text); the role is system, user or assistant."""
+from spillover.knowledge.schema import Format, Turn
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Kinds of file that can be read."""
@@ -34,6 +32,7 @@ _FIELDS = (
     "prompt, completion",
     "instruction, output",
     "question, answer",
+    "text",
 )
 
 
@@ -110,6 +109,8 @@ def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Form
         return (*opening, *history, ("user", f"{asked}\n{more}" if more else asked), answer), "chat"
     if "question" in entry and "answer" in entry:
         return _pair(entry, place, "question", "answer"), "chat"
+    if "text" in entry:
+        return (("assistant", _text(entry["text"], place, "text")),), "plain"
     raise DataError(f"{place}: has the fields {listed(map(show, entry)) or 'none'}; it must have {_either()}")
 
 
