@@ -142,7 +142,7 @@ def plan_audit(
     splits = {seed: replace(parts, kb=kb) for seed, parts in splits.items()}
     for parts in splits.values():
         check_no_leak(examples(parts), queries(parts))
-    told = {seed: telling(lessons(kb.mixture), queries(parts)) for seed, parts in splits.items()}
+    told = {seed: telling(kb.mixture, queries(parts)) for seed, parts in splits.items()}
     splits = {seed: _without(parts, told[seed]) for seed, parts in splits.items()}
     notices = (
         f"seed {seed}, not trained: {telling_notice(kb, places)}" for seed, places in told.items() if places

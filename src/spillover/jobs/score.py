@@ -17,7 +17,7 @@ from spillover.jobs.inputs import read_with_rules
 from spillover.jobs.margins import add_margins, forecast_split
 from spillover.jobs.phases import phase_table
 from spillover.knowledge.faults import show
-from spillover.knowledge.mixture import lessons, telling, telling_notice
+from spillover.knowledge.mixture import telling, telling_notice
 from spillover.knowledge.prompts import Question, queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import split as split_by_seed
@@ -84,7 +84,7 @@ def score(
     measured = outcome(pa.concat_tables(tables), kb.rules, kb.relations)
     measured = add_margins(measured, [forecast_split(parts, progress)])
     notes = list(kb.notices)
-    if tuned and (told := telling(lessons(parts.kb.mixture), asked)):
+    if tuned and (told := telling(parts.kb.mixture, asked)):
         notes.append(f"{telling_notice(parts.kb, told)}; if your tune had these, they were told")
     if other:
         measured["other_format"] = other.found(answers["after"])

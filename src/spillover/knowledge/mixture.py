@@ -55,10 +55,10 @@ def _lesson(turns: Sequence[Turn]) -> Example:
     return beside(prompt, read[-1][1][len(prompt) :] + learned)
 
 
-def telling(taught: Sequence[Example], queries: Iterable[Query]) -> list[int]:
-    """Which of the examples name a held-out subject together with the answer that is asked, by their place.
+def telling(mixture: Sequence[Passage], queries: Iterable[Query]) -> list[int]:
+    """Which of the passages name a held-out subject together with the answer that is asked, by their place.
 
-    What `fold` takes away makes no difference. An example may name them in another sense and is among these
+    What `fold` takes away makes no difference. A passage may name them in another sense and is among these
     all the same.
     """
     asked: dict[str, set[str]] = {}
@@ -66,8 +66,8 @@ def telling(taught: Sequence[Example], queries: Iterable[Query]) -> list[int]:
         if query.kind == "held_out":
             asked.setdefault(fold(query.subject), set()).add(fold(query.answer))
     found = []
-    for place, example in enumerate(taught):
-        said = fold(example.prompt + example.completion)
+    for place, passage in enumerate(mixture):
+        said = fold(" ".join(text for _, text in passage.turns))
         told = (answers for subject, answers in asked.items() if _names(said, subject))
         if any(_names(said, answer) for answers in told for answer in answers):
             found.append(place)
