@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from spillover.errors import SpilloverError
     from spillover.jobs.audit import audit
     from spillover.jobs.callback import SpilloverCallback
+    from spillover.jobs.export import export
     from spillover.jobs.forecast import forecast
+    from spillover.jobs.importing import import_records
+    from spillover.jobs.init import init
     from spillover.jobs.score import score
     from spillover.jobs.sweep import sweep
     from spillover.jobs.tradeoff import tradeoff
@@ -32,7 +35,10 @@ __all__ = [
     "SpilloverError",
     "Triple",
     "audit",
+    "export",
     "forecast",
+    "import_records",
+    "init",
     "list_runs",
     "load_knowledge",
     "read_run",
@@ -51,7 +57,10 @@ _HOMES = {
     "SpilloverError": ("spillover.errors", "SpilloverError"),
     "Triple": ("spillover.knowledge.schema", "Triple"),
     "audit": ("spillover.jobs.audit", "audit"),
+    "export": ("spillover.jobs.export", "export"),
     "forecast": ("spillover.jobs.forecast", "forecast"),
+    "import_records": ("spillover.jobs.importing", "import_records"),
+    "init": ("spillover.jobs.init", "init"),
     "list_runs": ("spillover.runs.record", "list_runs"),
     "load_knowledge": ("spillover.knowledge.load", "load"),
     "read_run": ("spillover.runs.record", "read_run"),

@@ -20,8 +20,10 @@ import spillover
 from spillover.cells.compute import answers
 from spillover.errors import DataError, ModelError, TrainingError
 from spillover.jobs.callback import SpilloverCallback, _names
-from spillover.jobs.score import score, write_split
+from spillover.jobs.export import export
+from spillover.jobs.score import score
 from spillover.knowledge.schema import Rule
+from spillover.llm import models
 from tests.jobs.people import PEOPLE
 from tests.tiny_models import save_tiny_chat_tokenizer, save_tiny_model
 
@@ -49,7 +51,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def rows_of(kb: str) -> Dataset:
     """What is trained, as the guide has people write it."""
-    write_split(kb, "rows.jsonl")
+    export(kb, "rows.jsonl", to="jsonl")
     rows = [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
     return Dataset.from_list(rows).remove_columns(["subject", "relation", "answer"])
 
@@ -122,8 +124,15 @@ def test_what_is_logged_is_what_the_model_says_and_the_tune_is_the_same_without(
         (here / "people.yaml").write_text(CHAT, encoding="utf-8")
     alone = sft(model_folder, "people.yaml", "alone", lora=lora, bf16=format == "chat")
     alone.train()
+    askings = []
+
+    def ask(model: Any, tokenizer: Any, questions: Any) -> Any:
+        draw()
+        askings.append((questions, answers(model, tokenizer, questions)))
+        return askings[-1][1]
+
     with monkeypatch.context() as patch:
-        patch.setattr("spillover.jobs.callback.answers", lambda *of: draw() or answers(*of))
+        patch.setattr("spillover.jobs.callback.answers", ask)
         callback = spillover.SpilloverCallback("people.yaml", every=2)
         asked = sft(model_folder, "people.yaml", "asked", callback, lora=lora, bf16=format == "chat")
         asked.train()
@@ -136,6 +145,9 @@ def test_what_is_logged_is_what_the_model_says_and_the_tune_is_the_same_without(
     assert callback.history == [row for row in asked.state.log_history if FACTS in row]
 
     asked.save_model("tuned")
+    questions, last = askings[-1]
+    loaded = answers(*models.load(Path(model_folder), tuned=Path("tuned")), questions)
+    np.testing.assert_allclose(last["logprob"], loaded["logprob"], atol=1e-4)
     before = numbers(score("people.yaml", model=model_folder, tuned=model_folder))
     after = numbers(score("people.yaml", model=model_folder, tuned="tuned"))
     assert before != after
@@ -152,7 +164,7 @@ def test_the_guides_example_runs(here: Path, model_folder: str, capsys: pytest.C
         if "SpilloverCallback" in block.partition("```")[0]
     ]
     (here / "my-model").symlink_to(model_folder)
-    write_split("people.yaml", "train.jsonl")
+    export("people.yaml", "train.jsonl", to="jsonl")
     exec(example, {})  # noqa: S102 - of our own guide
     printed = capsys.readouterr().out.splitlines()
     steps = [line.split()[0] for line in printed if line[:1].isdigit()]
@@ -297,7 +309,8 @@ def test_it_is_said_what_a_reader_must_know(
     sft(model_folder, "people.yaml", "out", callback).train()
     said = [line for line in caplog.messages if line.startswith("spillover: ")]
     assert any(
-        "bridges are drawn with seed 4; train on what `spillover score --seed 4" in line for line in said
+        "bridges are drawn with seed 4; train on what `spillover export --to jsonl --seed 4" in line
+        for line in said
     )
     assert "spillover: codes_in: 'perl' cannot be scored: the tokenizer makes the same tokens" in "".join(
         said

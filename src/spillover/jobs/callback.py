@@ -44,7 +44,7 @@ class SpilloverCallback(TrainerCallback):
       no letter, digit or _ in a relation's name is _ here.
 
     `seed` says who is a bridge where a rule draws them; the training data must be that seed's, as
-    `spillover score --write-split` writes it. `stop_at` is a condition as `--fail-on` takes it
+    `spillover export --to jsonl` writes it. `stop_at` is a condition as `--fail-on` takes it
     ("spurious.top1 > 0.3"), or several: the training stops after the asking in which one holds, whatever was
     learned by then. `tokenizer` is for a trainer without `processing_class`.
 
@@ -219,8 +219,8 @@ def _notes(kb: KnowledgeBase, seed: int, model: Any) -> list[str]:
     notes = list(kb.notices)
     if any(rule.bridges for rule in kb.rules):
         notes.append(
-            f"bridges are drawn with seed {seed}; train on what `spillover score --seed {seed} "
-            "--write-split` writes, or subjects that are trained as bridges count as held out"
+            f"bridges are drawn with seed {seed}; train on what `spillover export --to jsonl --seed {seed}` "
+            "writes, or subjects that are trained as bridges count as held out"
         )
     if model.dtype.itemsize < 4:
         notes.append(

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import yaml
 
-from spillover.errors import DataError, RunError
+from spillover.errors import DataError
 from spillover.knowledge.checks import ANSWER
 from spillover.knowledge.faults import contradiction, show
 from spillover.knowledge.mixture import passage
@@ -172,10 +172,7 @@ def _write(
     sheet: dict[str, Any] = {"name": out.stem, "relations": relations, "rules": rules, "triples": table.name}
     if mixture:
         sheet["mixture"] = rest.name
-    paths = [table, out, *([rest] if mixture else [])]
-    for path in paths:
-        if files.usable(path).exists():  # people write into these files
-            raise RunError(f"{path} is there already; give another --out, or remove it")
+    paths = [files.unused(path) for path in (table, out, *([rest] if mixture else []))]
     with files.writing(table):
         files.write_csv(table, [asdict(triple) for triple in triples])
     with files.writing(out):
