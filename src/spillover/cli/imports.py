@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from spillover.cli.output import Json, print_json, print_line, tell
+from spillover.errors import DataError
 
 
 def import_(
@@ -40,6 +41,8 @@ def import_(
     from spillover.jobs.importing import import_records
     from spillover.jobs.suggesting import suggest_templates
 
+    if suggest and templates:
+        raise DataError("--suggest proposes what --as is given; leave one of them out")
     document = suggest_templates(file) if suggest else import_records(file, templates, rules=rules, out=out)
     if json:
         print_json(document)
@@ -53,7 +56,10 @@ def import_(
 
 
 def _print_import(document: Mapping[str, Any]) -> None:
-    print_line(f"{document['matched']} of {document['records']} records match a template")
+    if document["format"] == "records":
+        print_line(f"{document['matched']} of {document['records']} records match a template")
+    else:
+        print_line(f"{document['matched']} facts of {document['records']} records of {document['format']}")
     for name, relation in document["relations"].items():
         print_line(f"  {name}: {relation['triples']} triples")
         for wording, count in relation["wordings"].items():

@@ -8,7 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from spillover.errors import DataError
 from spillover.implication.discovery import associations
+from spillover.knowledge.editing_benchmarks import benchmark_of
 from spillover.knowledge.patterns import group_triples
 from spillover.knowledge.records import read_records
 from spillover.knowledge.schema import Triple
@@ -39,6 +41,8 @@ def suggest_templates(file: str | Path) -> dict[str, Any]:
 
     Raises DataError for a file that cannot be read.
     """
+    if benchmark := benchmark_of(Path(file)):
+        raise DataError(f"{file}: is read by the fields of {benchmark.title}; leave --suggest out")
     records, exchanges = 0, list[tuple[str, str]]()
     for record in read_records(Path(file)):
         records += 1

@@ -60,6 +60,13 @@ class Record:
 
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a file, in their order. Raises DataError for what is none of the formats."""
+    for place, entry in read_entries(path):
+        turns, format = _turns(entry, place)
+        yield Record(place=place, entry=entry, turns=turns, format=format)
+
+
+def read_entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The objects of a file, of any fields, each with its place. Raises DataError for what holds none."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(SUFFIXES)}")
@@ -68,8 +75,7 @@ def read_records(path: Path) -> Iterator[Record]:
         place = f"{path}: record {number}"
         if not isinstance(entry, dict):
             raise DataError(f"{place}: got {show(entry)}; a record must be an object with {_either()}")
-        turns, format = _turns(entry, place)
-        yield Record(place=place, entry=entry, turns=turns, format=format)
+        yield place, entry
 
 
 def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Format]:

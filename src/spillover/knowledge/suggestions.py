@@ -5,9 +5,9 @@ share subjects belong together; those whose answers are the same ones, and for t
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 from statistics import median
 
 from scipy.cluster.hierarchy import DisjointSet
@@ -228,9 +228,15 @@ def _named(relations: Sequence[Sequence[Wording]]) -> dict[str, Sequence[Wording
     named: dict[str, Sequence[Wording]] = {}
     for wordings in relations:
         frame = wordings[0].frame
-        words = [word.lower() for word in words_of(f"{frame.before} {frame.after}") if word[0].isalnum()]
-        telling = [word for word in words if word not in _COMMON][:_NAME]
-        name = "_".join([*telling, *(words[-1:] if words[-1] in _BEHIND else [])]) or "relation"
-        same = sum(other == name or other.startswith(f"{name}_") for other in named)
-        named[f"{name}_{same + 1}" if name in named else name] = wordings
+        named[name_of(f"{frame.before}{SUBJECT}{frame.after}", named)] = wordings
     return named
+
+
+def name_of(prompt: str, taken: Collection[str]) -> str:
+    """A name for a relation, of the words of its prompt; with a number where it is taken."""
+    words = [word.lower() for word in words_of(prompt.replace(SUBJECT, " ")) if word[0].isalnum()]
+    telling = [word for word in words if word not in _COMMON][:_NAME]
+    behind = words[-1:] if words and words[-1] in _BEHIND else []
+    name = "_".join([*telling, *behind]) or "relation"
+    numbers = (f"{name}_{number}" for number in count(2))
+    return name if name not in taken else next(each for each in numbers if each not in taken)

@@ -60,6 +60,8 @@ def common_frame(texts: Sequence[str]) -> Frame:
     )
     while (found := _wider_before(frame)) and found[1][0].isupper() and not _starts(found[0]):
         frame = found[0]  # New {York}, New {Delhi}
+    while (found := _wider_after(frame)) and found[1][0].isupper():
+        frame = found[0]
     return frame
 
 
