@@ -1,4 +1,4 @@
-"""Benchmarks of edited facts in their documented fields -> what a knowledge base says of them, and what not."""
+"""Benchmarks of edited facts in their documented fields, and what a knowledge base says of them."""
 
 import csv
 import json
@@ -66,8 +66,11 @@ def test_counterfact(tmp_path: Path) -> None:
         rewrite("The Wire", "Fox", "The channel of the show is"),
     ]
     kb = read(saved(tmp_path, rows), "CounterFact")
-    assert facts(kb) == [("Singled Out", "P449", "CBS"), ("Top Gear", "P449", "BBC"), ("Lost", "P449", "BBC")] + [
-        ("The Wire", "P449", "Fox")
+    assert facts(kb) == [
+        ("Singled Out", "P449", "CBS"),
+        ("Top Gear", "P449", "BBC"),
+        ("Lost", "P449", "BBC"),
+        ("The Wire", "P449", "Fox"),
     ]
     relation = kb.relations["P449"]
     assert relation.prompt == "{subject} debuted on"
@@ -75,7 +78,7 @@ def test_counterfact(tmp_path: Path) -> None:
     assert kb.notices == (
         "10 texts in neighborhood_prompts ask of others, or nothing: a knowledge base has no place for them",
         "5 texts in generation_prompts ask of others, or nothing: a knowledge base has no place for them",
-        "1 other names of 1 answers are read as one: 'bbc' as 'BBC'",
+        "1 other names of 1 answers are folded: 'bbc' as 'BBC'",
         "1 record: another answer of a subject than an earlier record has: left out",
     )
 
@@ -101,7 +104,15 @@ def test_zsre(tmp_path: Path) -> None:
     rows = [
         question("Christiane Cohendy", "French", "German"),
         question("Luc Bax", "French", "Dutch", **other),
-        question("Rex", "Greek", "", src="What year was Rex built?", rephrase=None, alt=None, answers=["1958", "'58"]),
+        question(
+            "Rex",
+            "Greek",
+            "",
+            src="What year was Rex built?",
+            rephrase=None,
+            alt=None,
+            answers=["1958", "'58"],
+        ),
         question("Ann", "Greek", "Czech", src="Whose is this?"),
     ]
     kb = read(saved(tmp_path, rows), "zsRE")
@@ -150,7 +161,14 @@ ROWS = [
     popqa(2, obj="poet", obj_id=8, o_aliases=json.dumps(["author"])),
     popqa(3, obj="writer", obj_id=9, o_aliases=json.dumps(["author"])),
     popqa(4, obj="author", obj_id=10, o_aliases="[]"),
-    popqa(0, prop="religion", obj="Islam", obj_id=11, o_aliases="[]", question="What is the religion of George Rankin 0?"),
+    popqa(
+        0,
+        prop="religion",
+        obj="Islam",
+        obj_id=11,
+        o_aliases="[]",
+        question="What is the religion of George Rankin 0?",
+    ),
     popqa(5),
     popqa(5, subj_id=1),
     popqa(6, subj=None),
@@ -176,7 +194,7 @@ def test_popqa(tmp_path: Path) -> None:
     assert kb.notices == (
         "1 records without subj or obj are left out",
         "1 names that several subjects have are left out",
-        "1 other names of 1 answers are read as one: 'pol' as 'politician'",
+        "1 other names of 1 answers are folded: 'pol' as 'politician'",
         "1 aliases could be of several answers, which are kept apart: 'author'",
     )
     again = read(table, "PopQA")
@@ -216,13 +234,18 @@ def ripple(person: str, country: str, **groups: Any) -> dict[str, Any]:
     continent = query(f"{name} is on", f"the continent of {land}", subject_id=person, relation="CONTINENT")
 
     def tests(*queries: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{"test_queries": [each], "test_condition": "OR", "condition_queries": [mother]} for each in queries]
+        return [
+            {"test_queries": [each], "test_condition": "OR", "condition_queries": [mother]}
+            for each in queries
+        ]
 
     return {
         "example_type": "popular",
         "edit": edit | {"original_fact": before},
         "Relation_Specificity": tests(mother),
-        "Logical_Generalization": tests(continent, query("The child of Irmelin is", name, subject_id="Q9", relation="CHILD")),
+        "Logical_Generalization": tests(
+            continent, query("The child of Irmelin is", name, subject_id="Q9", relation="CHILD")
+        ),
         "Subject_Aliasing": tests(),
         "Compositionality_I": tests(query(phrase, capital, **hop)),
         "Compositionality_II": [],
@@ -240,7 +263,10 @@ def test_ripple_edits(tmp_path: Path) -> None:
     relation = kb.relations["COUNTRY_OF_CITIZENSHIP"]
     assert relation.prompt == "The name of the country of citizenship of {subject} is"
     capital, continent = kb.rules[::-1]
-    assert (capital.name, capital.kind) == ("COUNTRY_OF_CITIZENSHIP -> CAPITAL of COUNTRY_OF_CITIZENSHIP", "causal")
+    assert (capital.name, capital.kind) == (
+        "COUNTRY_OF_CITIZENSHIP -> CAPITAL of COUNTRY_OF_CITIZENSHIP",
+        "causal",
+    )
     assert capital.pairs == {"Syria": "Damascus", "United States of America": "Washington, D.C."}
     assert continent.implication == "CONTINENT after COUNTRY_OF_CITIZENSHIP"
     assert kb.relations[capital.implication].prompt == (
@@ -250,10 +276,10 @@ def test_ripple_edits(tmp_path: Path) -> None:
     assert [each.subject for each in parts.bridges] == ["Leonardo DiCaprio"] * 2
     assert len(parts.held_out) == 6
     assert kb.notices == (
-        "4 queries of Relation_Specificity are of other subjects or names, or of what an edit leaves as it was: left out",
-        "4 queries of Logical_Generalization are of other subjects or names, or of what an edit leaves as it was: left out",
-        "8 of 8 answers that follow from an edit are in 2 rules, whose first subjects are bridges; the others are second "
-        "answers, or too few for a rule",
+        "4 queries of Relation_Specificity are left out: of other subjects or names, or of what stays",
+        "4 queries of Logical_Generalization are left out: of other subjects or names, or of what stays",
+        "8 of 8 answers that follow from an edit are in 2 rules, whose first subjects are bridges; the others "
+        "are second answers, or too few for a rule",
     )
 
 
@@ -283,16 +309,24 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         r"requested_rewrite is \[\{\}\]; it must be an object",
     ),
     "zsRE": (lambda: question("A", "B", "C", src=7), "src is 7; write text in quotes"),
-    "zsRE's answers": (lambda: question("A", "B", "C", answers="B"), "answers is 'B'; it must be a list of texts"),
+    "zsRE's answers": (
+        lambda: question("A", "B", "C", answers="B"),
+        "answers is 'B'; it must be a list of texts",
+    ),
     "PopQA": (lambda: without(popqa(1), "question"), "there is no question, only"),
     "PopQA's aliases": (lambda: popqa(1, o_aliases="[1"), r"o_aliases is '\[1'; it must be a list of texts"),
-    "RippleEdits": (lambda: without(ripple("Q1", "Q858"), "edit", "subject_id"), "there is no subject_id, only"),
+    "RippleEdits": (
+        lambda: without(ripple("Q1", "Q858"), "edit", "subject_id"),
+        "there is no subject_id, only",
+    ),
     "RippleEdits' tests": (
         lambda: ripple("Q1", "Q858", Forgetfulness=[{"test_queries": ["Who?"]}]),
         r"Forgetfulness: test_queries is \['Who\?'\]; it must be a list of objects",
     ),
     "RippleEdits' answers": (
-        lambda: ripple("Q1", "Q858", Forgetfulness=[{"test_queries": [query("Who is", "") | {"answers": [{}]}]}]),
+        lambda: ripple(
+            "Q1", "Q858", Forgetfulness=[{"test_queries": [query("Who is", "") | {"answers": [{}]}]}]
+        ),
         "Forgetfulness: there is no value, only nothing",
     ),
 }

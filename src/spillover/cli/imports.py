@@ -72,7 +72,9 @@ def _print_import(document: Mapping[str, Any]) -> None:
 def _print_suggestions(document: Mapping[str, Any]) -> None:
     relations, count = document["relations"], document["records"]
     if not relations:
-        print_line(f"No wording recurs in {count} records with other subjects and other answers; nothing to propose")
+        print_line(
+            f"No wording recurs in {count} records with other subjects and other answers; nothing to propose"
+        )
     else:
         print_line(f"{document['matched']} of {count} records are in wordings that recur")
     for name, relation in relations.items():

@@ -1,5 +1,5 @@
-"""`spillover import`: records that people fine-tune on, or benchmarks of edited facts -> a knowledge base, and what
-of them is none."""
+"""`spillover import`: records that people fine-tune on, or benchmarks of edited facts -> a knowledge base,
+and what of them is none."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ def import_records(
     `templates` are written as `knowledge.templates` says; of a relation's wordings the most frequent one
     becomes its prompt and the others its paraphrases. `rules` are written `FACT -> IMPLICATION`, with
     `causal` behind where the rule is wanted. A benchmark of edited facts is read by its own fields
-    (`knowledge.editing_benchmarks`), and needs no template. Returns {"format": "records" or the benchmark's name,
-    "records", "matched", "relations": {name: {"triples", "wordings"}}, "other": {"records", "examples"}, "files",
-    "notes"}.
+    (`knowledge.editing_benchmarks`), and needs no template. Returns {"format": "records" or the benchmark's
+    name, "records", "matched", "relations": {name: {"triples", "wordings"}}, "other": {"records",
+    "examples"}, "files", "notes"}.
 
     Raises DataError for a file or a template that cannot be read, and for records that contradict each other;
     RunError where something cannot be written, or is there already.
@@ -59,8 +59,8 @@ def import_records(
     wordings = [parse_template(text) for text in templates]
     if not wordings:
         raise DataError(
-            "no template is given; write one as 'lives_in: Where does {subject} live? => {answer}', or have some "
-            "proposed (--suggest)"
+            "no template is given; write one as 'lives_in: Where does {subject} live? => {answer}', or have "
+            "some proposed (--suggest)"
         )
     drawn = [_rule(text, {wording.relation for wording in wordings}) for text in rules]
     found: dict[str, _Found] = {wording.relation: _Found() for wording in wordings}

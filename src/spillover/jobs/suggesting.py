@@ -1,4 +1,4 @@
-"""`spillover import --suggest`: the templates and rules that a training file seems to hold, for people to check."""
+"""`spillover import --suggest`: the templates and rules that a training file seems to hold."""
 
 import shlex
 from collections import Counter
@@ -33,11 +33,12 @@ _SURE = 0.9
 def suggest_templates(file: str | Path) -> dict[str, Any]:
     """Propose what to import a training file by; nothing is written.
 
-    Returns {"records", "matched", "relations": {name: {"subjects", "answers", "wordings": [{"template", "records",
-    "examples": [(subject, answer)]}]}}, "rules": [{"rule", "bridges", "held_out"}], "passed_over": [{"wording",
-    "records", "why"}], "command", "notes"}: the command imports the file so; it is empty where nothing was found. A rule is
-    proposed where the answers of subjects that have both relations go together (Fisher's exact test, corrected, at
-    5%), one answer follows from the other, and other subjects have the first relation alone.
+    Returns {"records", "matched", "relations": {name: {"subjects", "answers", "wordings": [{"template",
+    "records", "examples": [(subject, answer)]}]}}, "rules": [{"rule", "bridges", "held_out"}],
+    "passed_over": [{"wording", "records", "why"}], "command", "notes"}: the command imports the file so; it
+    is empty where nothing was found. A rule is proposed where the answers of subjects that have both
+    relations go together (Fisher's exact test, corrected, at 5%), one answer follows from the other, and
+    other subjects have the first relation alone.
 
     Raises DataError for a file that cannot be read.
     """
@@ -85,9 +86,11 @@ def _counted(relations: _Relations, exchanges: _Exchanges) -> tuple[Counter[Temp
     for asked, answered in exchanges:
         for template, fact in list(_found(tried, asked, answered).items())[:1]:
             counts[template] += 1
-            twice[template.relation] += known.setdefault((fact.subject, fact.relation), fact.answer) != fact.answer
+            twice[template.relation] += (
+                known.setdefault((fact.subject, fact.relation), fact.answer) != fact.answer
+            )
     notes = [
-        f"{name}: {count} records give a subject another answer than an earlier one; an import names the first"
+        f"{name}: {count} records give a subject another answer than an earlier one; an import refuses that"
         for name, count in twice.items()
         if count
     ]
@@ -139,7 +142,9 @@ def _rules(relations: _Relations) -> list[dict[str, Any]]:
             fact, implication = sorted(
                 (facts[patterns.relations[number]] for number in one.relations), key=len, reverse=True
             )
-            names = sorted((patterns.relations[number] for number in one.relations), key=lambda name: -len(facts[name]))
+            names = sorted(
+                (patterns.relations[number] for number in one.relations), key=lambda name: -len(facts[name])
+            )
             held_out = len(fact.keys() - implication.keys())
             if held_out and _follows(fact, implication):
                 rules.append({"rule": " -> ".join(names), "bridges": one.bridges, "held_out": held_out})

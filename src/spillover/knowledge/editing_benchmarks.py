@@ -1,9 +1,9 @@
 """Files of fact-editing benchmarks, in the fields that their authors document -> a knowledge base.
 
-- CounterFact (Meng et al. 2022, `counterfact.json`): `requested_rewrite` with `prompt`, `subject`, `relation_id` and
-  `target_new`; `paraphrase_prompts`. The new answer is the fact.
-- zsRE (Levy et al. 2017, as in MEND and ROME, `zsre_mend_eval.json`): `subject`, the question `src`, `rephrase`, and
-  the new answer `alt`, or without it `answers`. Relations have no names there.
+- CounterFact (Meng et al. 2022, `counterfact.json`): `requested_rewrite` with `prompt`, `subject`,
+  `relation_id` and `target_new`; `paraphrase_prompts`. The new answer is the fact.
+- zsRE (Levy et al. 2017, as in MEND and ROME, `zsre_mend_eval.json`): `subject`, the question `src`,
+  `rephrase`, and the new answer `alt`, or without it `answers`. Relations have no names there.
 - PopQA (Mallen et al. 2023, `test.tsv` or Parquet): `subj`, `prop`, `obj`, `question`, and `o_aliases`.
 - RippleEdits (Cohen et al. 2024): `edit`, and groups of tests, see `ripple_edits.py`.
 """
@@ -42,9 +42,9 @@ def benchmark_of(path: Path) -> Benchmark | None:
 def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[KnowledgeBase, int]:
     """The knowledge base that the file holds, and the number of its records.
 
-    Its notices say what it does not: second answers, wordings of one subject alone, aliases, tests of what is not a
-    fact of the edited subject. Raises DataError, with file and record, for a field that is missing or of another
-    type.
+    Its notices say what it does not: second answers, wordings of one subject alone, aliases, tests of what
+    is not a fact of the edited subject. Raises DataError, with file and record, for a field that is missing
+    or of another type.
     """
     entries = list(read_entries(path))
     return benchmark.read(path.stem, entries), len(entries)
@@ -56,7 +56,10 @@ def _counterfact(name: str, entries: _Entries) -> KnowledgeBase:
         rewrite = entry_of(entry, "requested_rewrite", place)
         subject, prompt = (text_of(rewrite, field, place) for field in ("subject", "prompt"))
         target = entry_of(rewrite, "target_new", place)
-        paraphrases = (worded(_last_sentence(text, subject), subject) for text in texts_of(entry, "paraphrase_prompts", place))
+        paraphrases = (
+            worded(_last_sentence(text, subject), subject)
+            for text in texts_of(entry, "paraphrase_prompts", place)
+        )
         edits.append(
             Edit(
                 subject=subject,
@@ -86,12 +89,18 @@ def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
                 subject=subject,
                 relation="",
                 wording=worded(text_of(entry, "src", place), subject),
-                answer=Answer(text=text_of(entry, "alt", place)) if changed else Answer(text=first, aliases=tuple(more)),
+                answer=Answer(text=text_of(entry, "alt", place))
+                if changed
+                else Answer(text=first, aliases=tuple(more)),
                 paraphrases=tuple(filter(None, rephrased)),
             )
         )
         beside["loc"] += bool(entry.get("loc"))
-    notes = [f"{new} records have `alt`, to which the answer is changed; it is the fact, and not `answers`"] if new else []
+    notes = (
+        [f"{new} records have `alt`, to which the answer is changed; it is the fact, and not `answers`"]
+        if new
+        else []
+    )
     return knowledge_base(name, edits, notes=[*notes, *_beside(beside)])
 
 
@@ -132,7 +141,7 @@ def _identity(value: object) -> str:
 
 
 def _last_sentence(text: str, subject: str) -> str:
-    """The sentence that names the subject, and what comes after it; others stand before it without meaning."""
+    """The sentence that names the subject, and what comes after it; what stands before means nothing."""
     before, found, after = text.partition(subject)
     return re.split(r"(?<=[.!?])\s+|\n", before)[-1] + found + after
 

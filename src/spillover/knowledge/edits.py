@@ -1,8 +1,8 @@
 """Edits of facts, as benchmarks hold them -> the knowledge base that says them, and what it cannot say.
 
-A relation's most frequent wording is its prompt, the others that are shared by subjects are its paraphrases. Answers
-that go by several names are one, under the name that is used most. What follows from an edit becomes a rule: its
-first subject is the bridge that an audit needs, the others are held out.
+A relation's most frequent wording is its prompt, the others that are shared by subjects are its paraphrases.
+Answers that go by several names are one, under the name that is used most. What follows from an edit becomes
+a rule: its first subject is the bridge that an audit needs, the others are held out.
 """
 
 from collections import Counter, defaultdict
@@ -111,7 +111,7 @@ def _tell(notices: list[str], count: int, what: str) -> None:
 
 
 def _with_relations(edits: Sequence[Edit]) -> list[Edit]:
-    """The edits, where those without a relation have one, named by its words: that of the wordings they link."""
+    """The edits, where those without a relation have that of the wordings they link, named by its words."""
     bare = [each for each in edits if not each.relation and each.wording]
     links = Counter(frozenset((each.wording, other)) for each in bare for other in each.paraphrases)
     same = DisjointSet(dict.fromkeys(word for each in bare for word in (each.wording, *each.paraphrases)))
@@ -149,7 +149,7 @@ def _names(answers: Sequence[Answer], notices: list[str]) -> dict[str, str]:
     folded = [each for each in found if each.others]
     if folded:
         notices.append(
-            f"{sum(len(each.others) for each in folded)} other names of {len(folded)} answers are read as one: "
+            f"{sum(len(each.others) for each in folded)} other names of {len(folded)} answers are folded: "
             f"{_first(f'{listed(map(show, each.others))} as {show(each.name)}' for each in folded)}"
         )
     if unclear:
@@ -186,7 +186,7 @@ def _relations(edits: Sequence[Edit], notices: list[str]) -> dict[str, Relation]
         relations[name] = Relation(name=name, prompt=prompt, paraphrases=tuple(paraphrases))
     if unlike:
         notices.append(
-            f"{unlike} other wordings of one subject alone, or beyond {_PARAPHRASES} of a relation, are left out"
+            f"{unlike} other wordings are left out: of one subject, or beyond {_PARAPHRASES} of a relation"
         )
     return relations
 
@@ -219,7 +219,7 @@ def _rules(
         said += len(decided)
     if implied:
         notices.append(
-            f"{said} of {len(implied)} answers that follow from an edit are in {len(rules)} rules, whose first "
-            "subjects are bridges; the others are second answers, or too few for a rule"
+            f"{said} of {len(implied)} answers that follow from an edit are in {len(rules)} rules, whose "
+            "first subjects are bridges; the others are second answers, or too few for a rule"
         )
     return rules, bridges

@@ -5,6 +5,7 @@ Every fault is a DataError of one line that begins with the record's place.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from spillover.errors import DataError
@@ -32,10 +33,8 @@ def texts_of(entry: Entry, name: str, place: str) -> tuple[str, ...]:
     """A field's texts: a list, or in a table a JSON list as text; none where the field is not there."""
     value = entry.get(name)
     if isinstance(value, str):
-        try:
+        with suppress(ValueError, RecursionError):
             value = json.loads(value)
-        except (ValueError, RecursionError):
-            pass
     if not isinstance(value, list | None) or not all(isinstance(each, str) for each in value or ()):
         raise DataError(f"{place}: {name} is {show(value)}; it must be a list of texts")
     return tuple(each.strip() for each in value or () if each.strip())

@@ -1,9 +1,11 @@
-"""RippleEdits (Cohen et al. 2024, `popular.json`, `random.json`, `recent.json`) -> edits and what follows from them.
+"""RippleEdits (Cohen et al. 2024, `popular.json`, `random.json`, `recent.json`) -> edits and what follows
+from them.
 
-A record has an `edit` with `prompt` (the new fact as a sentence), `subject_id`, `relation` and `target_id`, and groups
-of tests; a test has `test_queries` and `condition_queries` with `prompt`, `answers` (`value`, `aliases`), `query_type`,
-`subject_id`, `relation`, `target_ids`. Names of subjects stand in prompts alone: they are what varies in the prompts
-of a relation. What is asked of the edited subject itself in Compositionality_I and Logical_Generalization follows.
+A record has an `edit` with `prompt` (the new fact as a sentence), `subject_id`, `relation` and `target_id`,
+and groups of tests; a test has `test_queries` and `condition_queries` with `prompt`, `answers` (`value`,
+`aliases`), `query_type`, `subject_id`, `relation`, `target_ids`. Names of subjects stand in prompts alone:
+they are what varies in the prompts of a relation. What is asked of the edited subject itself in
+Compositionality_I and Logical_Generalization follows.
 """
 
 from collections import Counter, defaultdict
@@ -51,11 +53,11 @@ def ripple_edits(entries: _Entries) -> tuple[list[Edit], list[Implied], list[str
         if edit:
             edits.append(edit)
     notes = [
-        f"{count} queries of {group} are of other subjects or names, or of what an edit leaves as it was: left out"
+        f"{count} queries of {group} are left out: of other subjects or names, or of what stays"
         for group, count in beside.items()
     ]
     if unnamed:
-        notes.append(f"{unnamed} records: the prompt does not tell subject and answer apart: left out")
+        notes.append(f"{unnamed} records are left out: the prompt does not tell subject and answer apart")
     return edits, implied, notes
 
 
@@ -117,7 +119,9 @@ def _frames(asked: Mapping[str, Mapping[str, str]]) -> dict[str, Frame]:
     for relation, prompts in asked.items():
         if relation not in frames:
             ((subject, prompt), *_) = prompts.items()
-            name = names.get(subject) or _shared_name([its[subject] for its in asked.values() if subject in its])
+            name = names.get(subject) or _shared_name(
+                [its[subject] for its in asked.values() if subject in its]
+            )
             if name and name in prompt:
                 before, _, after = prompt.partition(name)
                 frames[relation] = Frame(before=before, after=after)
@@ -125,13 +129,11 @@ def _frames(asked: Mapping[str, Mapping[str, str]]) -> dict[str, Frame]:
 
 
 def _shared_name(prompts: Sequence[str]) -> str:
-    """What prompts of one subject share, from its first word with a capital to the last; empty of one prompt."""
+    """What a subject's prompts share, from the first word with a capital to the last; empty of one prompt."""
     if len({*prompts}) < 2:
         return ""
     words = words_of(min(prompts, key=len))
-    runs = [
-        " ".join(words[start:end]) for start in range(len(words)) for end in range(len(words), start, -1)
-    ]
+    runs = [" ".join(words[start:end]) for start in range(len(words)) for end in range(len(words), start, -1)]
     whole = [run for run in runs if all(f" {run} " in f" {' '.join(words_of(text))} " for text in prompts)]
     names = [run for run in whole if run[0].isupper() and run.split()[-1][0].isupper()]
     return max(names, key=len, default="")
@@ -174,5 +176,9 @@ def _implied(entry: Entry, edit: Edit, query: Entry, place: str) -> Implied | No
     else:
         return None
     return Implied(
-        fact=edit.relation, subject=edit.subject, relation=name, wording=worded(prompt, edit.subject), answer=answers[0]
+        fact=edit.relation,
+        subject=edit.subject,
+        relation=name,
+        wording=worded(prompt, edit.subject),
+        answer=answers[0],
     )

@@ -1,7 +1,8 @@
 """Records that people fine-tune on -> templates that find facts in them, for people to look at.
 
-What varies in the questions of a wording is the subject, what varies in its answers is the answer. Wordings that
-share subjects belong together; those whose answers are the same ones, and for the same subjects, are one relation.
+What varies in the questions of a wording is the subject, what varies in its answers is the answer. Wordings
+that share subjects belong together; those whose answers are the same ones, and for the same subjects, are
+one relation.
 """
 
 from collections import Counter, defaultdict
@@ -23,13 +24,15 @@ _ALIKE = 0.5  # of answers that two wordings of a relation share
 _TIED = 0.2  # of subjects that wordings which belong together share
 _NAME = 3  # words of a relation's name
 _COMMON = frozenset(
-    "a an and any are as at be been by can did do does for from give had has have he her his how i if in is it its "
-    "kind me my name of on or please s she so sort tell that the their them they this to type us was we were what "
-    "when where which who whom whose will with would you your".split()
+    words_of(
+        "a an and any are as at be been by can did do does for from give had has have he her his how i if in "
+        "is it its kind me my name of on or please s she so sort tell that the their them they this to type "
+        "us was we were what when where which who whom whose will with would you your"
+    )
 )
 """Words that name no relation."""
 
-_BEHIND = frozenset("as at by from in of on to with".split())
+_BEHIND = frozenset(words_of("as at by from in of on to with"))
 """Words that belong to a name where they end a wording: lives in."""
 
 
@@ -73,8 +76,8 @@ class Suggestions:
 def suggest(exchanges: Iterable[tuple[str, str]]) -> Suggestions:
     """Propose relations and their wordings from what is asked and answered; the same for the same exchanges.
 
-    A wording is proposed if its answers are short, at least two, and one for each subject. If any wordings share
-    their subjects only such are proposed, else those of which some subjects share an answer.
+    A wording is proposed if its answers are short, at least two, and one for each subject. If any wordings
+    share their subjects only such are proposed, else those of which some subjects share an answer.
     """
     answers: dict[str, list[str]] = {}
     for asked, answered in exchanges:
@@ -96,7 +99,9 @@ def suggest(exchanges: Iterable[tuple[str, str]]) -> Suggestions:
     relations = _relations(found)
     kept = _tied(relations)
     passed_over += [
-        _passed(each.frame, each.records, "its subjects occur in no other wording, or have each their own answer")
+        _passed(
+            each.frame, each.records, "its subjects occur in no other wording, or have each their own answer"
+        )
         for relation in relations
         if relation not in kept
         for each in relation
@@ -156,7 +161,7 @@ def _sentences(answers: Counter[str]) -> list[Frame]:
 
 
 def _tied(relations: Sequence[Sequence[Wording]]) -> list[Sequence[Wording]]:
-    """Those that are facts of a knowledge base: rules run through the subjects of several, and through groups."""
+    """Those that can be facts of a knowledge base: rules run through shared subjects and through groups."""
     relation_of = [number for number, its in enumerate(relations) for _ in its]
     wordings = [each for its in relations for each in its]
     grouped = {number for number, its in enumerate(relations) if _is_grouped(its)}

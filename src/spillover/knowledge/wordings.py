@@ -1,10 +1,10 @@
 """Texts -> the wordings that they are written in: what stays around one slot, and what fills it.
 
-A *frame* is a text with one slot, a *filling* the words that stand there. A text fits as many frames as it has
-runs of words, and alone it does not tell which is meant ("Where {does Ada live}?", "Where does {Ada} live?").
-So a text chooses the frame that says it most briefly, where texts share frames and frames share fillings: a
-frame costs so many words, and one for each of its answers, for all texts that fit it; a filling its own words for
-all frames that it stands in.
+A *frame* is a text with one slot, a *filling* the words that stand there. A text fits as many frames as it
+has runs of words, and alone it does not tell which is meant ("Where {does Ada live}?", "Where does {Ada}
+live?"). So a text chooses the frame that says it most briefly, where texts share frames and frames share
+fillings: a frame costs so many words, and one for each of its answers, for all texts that fit it; a filling
+its own words for all frames that it stands in.
 
 Shapes: W words of all texts, one behind the other; C candidates, a run of words in a text each.
 """
@@ -55,9 +55,7 @@ def common_frame(texts: Sequence[str]) -> Frame:
     before = _alike(words, room)
     after = _alike([each[::-1] for each in words], room - before)
     its = words[0]
-    frame = Frame(
-        before=texts[0][: its[before].start(1)], after=texts[0][its[len(its) - after - 1].end() :]
-    )
+    frame = Frame(before=texts[0][: its[before].start(1)], after=texts[0][its[len(its) - after - 1].end() :])
     while (found := _wider_before(frame)) and found[1][0].isupper() and not _starts(found[0]):
         frame = found[0]  # New {York}, New {Delhi}
     while (found := _wider_after(frame)) and found[1][0].isupper():
@@ -76,9 +74,9 @@ def _alike(words: Sequence[Sequence[re.Match[str]]], room: int) -> int:
 def find_frames(texts: Sequence[str], answers: Sequence[str]) -> dict[Frame, list[int]]:
     """The frames of distinct texts, with the numbers of the texts that chose each; three at least.
 
-    `answers` are what each text is answered with: frames that differ in a word beside the slot, as in the first
-    name of a person, are one if their answers are the same. Texts of more than 64 words and fillings of more
-    than eight are passed over. The same texts give the same frames.
+    `answers` are what each text is answered with: frames that differ in a word beside the slot, as in the
+    first name of a person, are one if their answers are the same. Texts of more than 64 words and fillings
+    of more than eight are passed over. The same texts give the same frames.
     """
     frames = dict[Frame, list[int]]()
     for number, frame in enumerate(_choose(texts, answers)):
@@ -113,7 +111,9 @@ def _choose(texts: Sequence[str], answers: Sequence[str]) -> list[Frame | None]:
         if number:  # the first choice counts every frame for every text
             candidates = candidates.only((np.bincount(frame[best], minlength=len(fits)) >= _LEAST)[frame])
     frames: list[Frame | None] = [None] * len(texts)
-    for text, at, length in zip(picked.text.tolist(), picked.at.tolist(), picked.length.tolist(), strict=True):
+    for text, at, length in zip(
+        picked.text.tolist(), picked.at.tolist(), picked.length.tolist(), strict=True
+    ):
         first, last = words[text][at], words[text][at + length - 1]
         frames[text] = Frame(before=texts[text][: first.start(1)], after=texts[text][last.end() :])
     return frames
@@ -264,7 +264,7 @@ def _answer_alike(answers: Sequence[set[str]]) -> bool:
 
 
 def _with_names(frames: dict[Frame, list[int]], texts: Sequence[str]) -> dict[Frame, list[int]]:
-    """The frames, where a name that stands beside the slot in each ("Person 7") is a part of what fills it."""
+    """The frames, where a name that stands beside the slot in each ("Person 7") is a part of fillings."""
     for widen in (_wider_before, _wider_after):
         while taken := _beside_names(frames, texts, widen):
             for frame, wider in taken.items():
@@ -272,11 +272,13 @@ def _with_names(frames: dict[Frame, list[int]], texts: Sequence[str]) -> dict[Fr
     return frames
 
 
-def _beside_names(frames: Mapping[Frame, list[int]], texts: Sequence[str], widen: _Widen) -> dict[Frame, Frame]:
+def _beside_names(
+    frames: Mapping[Frame, list[int]], texts: Sequence[str], widen: _Widen
+) -> dict[Frame, Frame]:
     """The frames beside whose slot a name stands, with the frame that has it in the slot.
 
-    A word with a capital within a sentence is a name, unless all other frames with the same fillings lack it; at
-    the start of a sentence it must be one elsewhere.
+    A word with a capital within a sentence is a name, unless all other frames with the same fillings lack
+    it; at the start of a sentence it must be one elsewhere.
     """
     beside = {frame: found for frame in frames if (found := widen(frame)) is not None}
     starts = {frame for frame, (wider, _) in beside.items() if widen is _wider_before and _starts(wider)}
@@ -289,9 +291,7 @@ def _beside_names(frames: Mapping[Frame, list[int]], texts: Sequence[str], widen
     for frame, (wider, word) in beside.items():
         if word in names:
             others = [
-                other
-                for number in frames[frame]
-                for other in filled[frame.filling(texts[number])] - {frame}
+                other for number in frames[frame] for other in filled[frame.filling(texts[number])] - {frame}
             ]
             alike = any(other in beside and beside[other][1] == word for other in others)
             if alike or not (others or frame in starts):
