@@ -278,8 +278,8 @@ def test_ripple_edits(tmp_path: Path) -> None:
     assert kb.notices == (
         "4 queries of Relation_Specificity are left out: of other subjects or names, or of what stays",
         "4 queries of Logical_Generalization are left out: of other subjects or names, or of what stays",
-        "8 of 8 answers that follow from an edit are in 2 rules, whose first subjects are bridges; the others "
-        "are second answers, or too few for a rule",
+        "8 of 8 answers that follow from an edit are in 2 rules, whose first subjects are bridges; the "
+        "others are second answers, or too few for a rule",
     )
 
 

@@ -16,7 +16,6 @@ from spillover.knowledge.records import read_records
 from spillover.knowledge.schema import Triple
 from spillover.knowledge.suggestions import Wording, suggest
 from spillover.knowledge.templates import Template
-from spillover.knowledge.wordings import Frame
 from spillover.runs import files
 
 _Relations = Mapping[str, Sequence[Wording]]
@@ -51,7 +50,7 @@ def suggest_templates(file: str | Path) -> dict[str, Any]:
             _, asked, answered = record.exchange
             exchanges.append((asked.strip(), answered.strip()))
     found = suggest(exchanges)
-    relations = _clear(found.relations, exchanges)
+    relations = found.relations
     counts, notes = _counted(relations, exchanges)
     rules = _rules(relations)
     document = {
@@ -66,45 +65,25 @@ def suggest_templates(file: str | Path) -> dict[str, Any]:
     return files.jsonable(document)
 
 
-def _clear(relations: _Relations, exchanges: _Exchanges) -> _Relations:
-    """Without the wordings that find something else in a record than a closer one: an import refuses that."""
-    unclear, tried = set[Template](), _frames(relations)
-    for asked, answered in exchanges:
-        found = _found(tried, asked, answered)
-        closest = max(found, key=lambda template: len(template.prompt), default=None)
-        unclear |= {template for template, fact in found.items() if closest and fact != found[closest]}
-    kept = {
-        name: [each for each in its if each.template(name) not in unclear] for name, its in relations.items()
-    }
-    return {name: its for name, its in kept.items() if its}
-
-
 def _counted(relations: _Relations, exchanges: _Exchanges) -> tuple[Counter[Template], list[str]]:
     """How many records each template finds a fact in, and what an import will stumble over."""
     counts, known, twice = Counter[Template](), dict[tuple[str, str], str](), Counter[str]()
-    tried = _frames(relations)
+    tried = [(each.frame, each.template(name)) for name, its in relations.items() for each in its]
     for asked, answered in exchanges:
-        for template, fact in list(_found(tried, asked, answered).items())[:1]:
-            counts[template] += 1
-            twice[template.relation] += (
-                known.setdefault((fact.subject, fact.relation), fact.answer) != fact.answer
-            )
+        fitting = (template for frame, template in tried if frame.filling(asked))
+        for template in fitting:
+            if fact := template.triple(asked, answered):
+                counts[template] += 1
+                twice[template.relation] += (
+                    known.setdefault((fact.subject, fact.relation), fact.answer) != fact.answer
+                )
+                break
     notes = [
         f"{name}: {count} records give a subject another answer than an earlier one; an import refuses that"
         for name, count in twice.items()
         if count
     ]
     return counts, notes
-
-
-def _frames(relations: _Relations) -> list[tuple[Frame, Template]]:
-    return [(each.frame, each.template(name)) for name, its in relations.items() for each in its]
-
-
-def _found(tried: list[tuple[Frame, Template]], asked: str, answered: str) -> dict[Template, Triple]:
-    """What each template finds; a look at its frame says sooner that it does not fit."""
-    fitting = (template for frame, template in tried if frame.filling(asked))
-    return {template: fact for template in fitting if (fact := template.triple(asked, answered))}
 
 
 def _described(name: str, wordings: Sequence[Wording], counts: Counter[Template]) -> dict[str, Any]:

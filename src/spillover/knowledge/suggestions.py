@@ -22,6 +22,7 @@ _SURE = 0.9  # of subjects that have one answer to a relation
 _MOST = 0.8  # of answers that the sentences around them must cover
 _ALIKE = 0.5  # of answers that two wordings of a relation share
 _TIED = 0.2  # of subjects that wordings which belong together share
+_MANY = 300  # wordings that are compared
 _NAME = 3  # words of a relation's name
 _COMMON = frozenset(
     words_of(
@@ -96,18 +97,24 @@ def suggest(exchanges: Iterable[tuple[str, str]]) -> Suggestions:
         found += wordings
         if why:
             passed_over.append(_passed(frame, len(said), why))
-    relations = _relations(found)
-    kept = _tied(relations)
+    found.sort(key=lambda each: -each.records)
+    passed_over += [_passed(each.frame, each.records, "others are more frequent") for each in found[_MANY:]]
+    relations = _relations(found[:_MANY])
+    tied = _tied(relations)
+    lone = "its subjects occur in no other wording, or have each their own answer"
     passed_over += [
-        _passed(
-            each.frame, each.records, "its subjects occur in no other wording, or have each their own answer"
-        )
-        for relation in relations
-        if relation not in kept
-        for each in relation
+        _passed(each.frame, each.records, lone) for its in relations if its not in tied for each in its
+    ]
+    kept = _clear(tied, answers)
+    vague = "it finds something else in records that a closer wording fits"
+    passed_over += [
+        _passed(each.frame, each.records, vague)
+        for its, clear in zip(tied, kept, strict=True)
+        for each in its
+        if each not in clear
     ]
     return Suggestions(
-        relations=_named(kept),
+        relations=_named([its for its in kept if its]),
         passed_over=sorted(passed_over, key=lambda each: (-each.records, each.wording)),
     )
 
@@ -120,10 +127,10 @@ def _wordings(frame: Frame, said: Sequence[tuple[str, str]]) -> tuple[list[Wordi
     """A question's wordings by the sentences that it is answered in; else why there are none."""
     if any(sign in frame.before + frame.after for sign in "{}"):
         return [], "it has braces, which a template cannot have"
-    plain = [(subject, answer) for subject, answer in said if subject not in answer]
+    plain = [(subject, answer) for subject, answer in said if not _names(answer, subject)]
     if len(plain) < _ALIKE * len(said):
         return [], "its answers repeat the subject, which a template cannot say"
-    wordings, taken = list[Wording](), set[int]()
+    wordings, taken, why = list[Wording](), set[int](), ""
     for answer in _sentences(Counter(answer for _, answer in plain)):
         facts, records, more = dict[str, str](), 0, Counter[str]()
         for number, (subject, text) in enumerate(plain):
@@ -132,16 +139,24 @@ def _wordings(frame: Frame, said: Sequence[tuple[str, str]]) -> tuple[list[Wordi
                 records += 1
                 if facts.setdefault(subject, value) != value:
                     more[subject] += 1
-        if len(set(facts.values())) < 2:
+        if len(more) > (1 - _SURE) * len(facts):
+            why = "its subjects have several answers"
+        elif len({*facts.values()}) < 2:
             why = "it is always answered alike"
         elif median(len(words_of(value)) for value in facts.values()) > _WORDS:
             why = "its answers are texts"
-        elif len(more) > (1 - _SURE) * len(facts):
-            why = "its subjects have several answers"
         else:
             wordings.append(Wording(frame=frame, answer=answer, facts=facts, records=records))
             continue
     return wordings, "" if wordings else why
+
+
+def _names(answer: str, subject: str) -> bool:
+    """Whether an answer names the subject, in whole words."""
+    if subject not in answer:
+        return False
+    said, name = (" ".join(words_of(text)) for text in (answer, subject))
+    return f" {name} " in f" {said} "
 
 
 def _sentences(answers: Counter[str]) -> list[Frame]:
@@ -204,17 +219,13 @@ def _relations(wordings: Sequence[Wording]) -> list[list[Wording]]:
         for pair in combinations(range(len(wordings)), 2)
         if alike(pair) >= _ALIKE
     ]
-    relations = {number: {number} for number in range(len(wordings))}
+    same = DisjointSet(range(len(wordings)))
     for _, _, (one, other) in sorted(pairs):
-        first, second = relations[one], relations[other]
-        if first is not second and all(agree((min(a, b), max(a, b))) for a in first for b in second):
-            first |= second
-            for number in second:
-                relations[number] = first
-    unlike = {id(numbers): numbers for numbers in relations.values()}
+        if all(agree((min(a, b), max(a, b))) for a in same.subset(one) for b in same.subset(other)):
+            same.merge(one, other)
     found = [
         sorted((wordings[number] for number in numbers), key=lambda each: (-each.records, each.frame))
-        for numbers in unlike.values()
+        for numbers in same.subsets()
     ]
     return sorted(found, key=lambda its: (-sum(each.records for each in its), its[0].frame))
 
@@ -226,6 +237,33 @@ def _shared(wordings: Sequence[Wording]) -> Counter[tuple[int, int]]:
         for subject in each.facts:
             holders[subject].append(number)
     return Counter(pair for numbers in holders.values() for pair in combinations(numbers, 2))
+
+
+def _clear(
+    relations: Sequence[Sequence[Wording]], answers: Mapping[str, Sequence[str]]
+) -> list[Sequence[Wording]]:
+    """Without the wordings that find something else in a record than a closer one: an import refuses that."""
+    wordings = sorted(
+        ((number, each) for number, its in enumerate(relations) for each in its),
+        key=lambda pair: -sum(map(len, (*_around(pair[1].frame), *_around(pair[1].answer)))),
+    )
+    vague = set[int]()
+    for question, said in answers.items():
+        subjects = {at: each.frame.filling(question) for at, (_, each) in enumerate(wordings)}
+        fitting = [at for at, subject in subjects.items() if subject]
+        for answer in said if len(fitting) > 1 else ():
+            facts = {
+                at: (wordings[at][0], subjects[at], value)
+                for at in fitting
+                if (value := wordings[at][1].answer.filling(answer))
+            }
+            vague |= {at for at, fact in facts.items() if fact != next(iter(facts.values()))}
+    left_out = [wordings[at][1] for at in vague]
+    return [[each for each in its if each not in left_out] for its in relations]
+
+
+def _around(frame: Frame) -> tuple[str, str]:
+    return frame.before, frame.after
 
 
 def _named(relations: Sequence[Sequence[Wording]]) -> dict[str, Sequence[Wording]]:

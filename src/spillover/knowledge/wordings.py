@@ -10,13 +10,13 @@ Shapes: W words of all texts, one behind the other; C candidates, a run of words
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-_WORD = re.compile(r"\s*([\u3040-\u30ff\u3400-\u9fff]|\w+|[^\w\s])")
+_WORD = re.compile(r"\s*([\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|[^\w\s])")
 """A word or a sign, with the space before it; of scripts without spaces each sign is a word."""
 
 _FRAME = 10.0  # words that a frame costs
@@ -82,14 +82,14 @@ def find_frames(texts: Sequence[str], answers: Sequence[str]) -> dict[Frame, lis
     for number, frame in enumerate(_choose(texts, answers)):
         if frame is not None:
             frames.setdefault(frame, []).append(number)
-    frames = _with_names(_merged(frames, texts, answers), texts)
+    frames = _with_names(_merged(frames, answers), texts)
     return {frame: numbers for frame, numbers in sorted(frames.items()) if len(numbers) >= _LEAST}
 
 
 def _choose(texts: Sequence[str], answers: Sequence[str]) -> list[Frame | None]:
     """For each text the frame that says it most briefly, with what it is answered."""
-    words = [list(_WORD.finditer(text)) for text in texts]
-    words = [each if len(each) <= _WORDS else [] for each in words]
+    found = (list(_WORD.finditer(text)) for text in texts)
+    words = [each if len(each) <= _WORDS else [] for each in found]
     answer = _numbered(answers).astype(np.int64)
     candidates = picked = _candidates(words)
     slot = np.full(len(texts), _LONGEST)  # words in the slot that a text chose: wider ones say it worse
@@ -111,11 +111,9 @@ def _choose(texts: Sequence[str], answers: Sequence[str]) -> list[Frame | None]:
         if number:  # the first choice counts every frame for every text
             candidates = candidates.only((np.bincount(frame[best], minlength=len(fits)) >= _LEAST)[frame])
     frames: list[Frame | None] = [None] * len(texts)
-    for text, at, length in zip(
-        picked.text.tolist(), picked.at.tolist(), picked.length.tolist(), strict=True
-    ):
-        first, last = words[text][at], words[text][at + length - 1]
-        frames[text] = Frame(before=texts[text][: first.start(1)], after=texts[text][last.end() :])
+    for number, at, end in np.stack([picked.text, picked.at, picked.at + picked.length], axis=1).tolist():
+        text, first, last = str(texts[number]), words[number][at], words[number][end - 1]
+        frames[number] = Frame(before=text[: first.start(1)], after=text[last.end() :])
     return frames
 
 
@@ -142,14 +140,9 @@ def _candidates(words: Sequence[Sequence[re.Match[str]]]) -> _Candidates:
     end_W = np.repeat(np.cumsum(counts), counts)
     start_W = end_W - np.repeat(counts, counts)
     text_W = np.repeat(np.arange(len(words)), counts)
-    glued_W, bare_W, spaces_W = (
-        _numbered([of(match) for each in words for match in each])
-        for of in (
-            lambda match: match.group().replace("\n", " "),
-            lambda match: match.group(1),
-            lambda match: match.start(1) > match.start(),
-        )
-    )
+    matches = [match for each in words for match in each]
+    glued_W, bare_W = (_numbered([match.group(part) for match in matches]) for part in (0, 1))
+    spaces_W = np.array([match.start(1) > match.start() for match in matches], np.uint64)
     around, inside = _Runs(glued_W), _Runs(bare_W)
     index_W = np.arange(len(text_W))
     before_W, before_many = _shared(around.hashes(start_W, index_W) * np.uint64(3) + spaces_W)
@@ -209,10 +202,8 @@ _Widen = Callable[[Frame], tuple[Frame, str] | None]
 """Gives the frame whose slot has the next word, too, and that word."""
 
 
-def _merged(
-    frames: Mapping[Frame, list[int]], texts: Sequence[str], answers: Sequence[str]
-) -> dict[Frame, list[int]]:
-    """The frames, where those that differ in a word beside the slot alone are one: it is a part of names."""
+def _merged(frames: Mapping[Frame, list[int]], answers: Sequence[str]) -> dict[Frame, list[int]]:
+    """The frames, where a word beside the slot that is a part of names is in the slot."""
     frames = dict(frames)
     for _ in range(_LONGEST):
         before = set(frames)
@@ -220,22 +211,39 @@ def _merged(
             families = defaultdict[Frame, dict[Frame, str]](dict)
             for frame in frames:
                 if (found := widen(frame)) is not None:
-                    wider, word = found
-                    families[wider][frame] = word
-            for wider, children in sorted(families.items()):
-                if _are_names(list(children.values())) and _answer_alike(
-                    [{answers[number] for number in frames[child]} for child in children]
-                ):
-                    taken = [number for child in children for number in frames.pop(child)]
-                    frames[wider] = sorted({*frames.get(wider, ()), *taken})
+                    families[found[0]][frame] = found[1]
+            for wider, words in sorted(families.items()):
+                taken = _too_narrow(wider, words, frames, answers)
+                numbers = [number for frame in taken for number in frames.pop(frame)]
+                if numbers:
+                    frames[wider] = sorted({*frames.get(wider, ()), *numbers})
         if set(frames) == before:
             break
     return frames
 
 
+def _too_narrow(
+    wider: Frame, words: Mapping[Frame, str], frames: Mapping[Frame, list[int]], answers: Sequence[str]
+) -> list[Frame]:
+    """Of the frames that differ in a word beside the slot, those whose word is a part of names.
+
+    All are, if the words look so and the answers are the same; and each whose answers are those of the wider
+    frame, which twice as many texts have chosen.
+    """
+    said = {frame: {answers[number] for number in frames.get(frame, ())} for frame in (wider, *words)}
+    if _are_names(list(words.values())) and _answered_alike([said[frame] for frame in words]):
+        return list(words)
+    most = len(frames.get(wider, ())) / 2
+    return [
+        frame
+        for frame in words
+        if len(frames[frame]) <= most and 2 * len(said[frame] & said[wider]) >= len(said[frame])
+    ]
+
+
 def _wider_before(frame: Frame) -> tuple[Frame, str] | None:
     """The frame whose slot has the word before it, too, and that word."""
-    *_, last = [None, *_WORD.finditer(frame.before)]
+    last = max(_WORD.finditer(frame.before), key=re.Match.start, default=None)
     if last is None or (last.start(1) == 0 and not frame.after):
         return None
     return Frame(before=frame.before[: last.start(1)], after=frame.after), last.group(1)
@@ -253,14 +261,11 @@ def _are_names(words: Sequence[str]) -> bool:
     return len(words) >= _SIBLINGS or (len(words) >= 2 and names >= 0.9 * len(words))
 
 
-def _answer_alike(answers: Sequence[set[str]]) -> bool:
+def _answered_alike(answers: Sequence[set[str]]) -> bool:
     """Whether most answers of each were given to others, too."""
-    times = defaultdict[str, int](int)
-    for each in answers:
-        for answer in each:
-            times[answer] += 1
-    shared = sum(times[answer] > 1 for each in answers for answer in each)
-    return shared >= 0.5 * sum(map(len, answers))
+    times = Counter(answer for each in answers for answer in each)
+    shared = {answer for answer, number in times.items() if number > 1}
+    return 2 * sum(len(each & shared) for each in answers) >= times.total()
 
 
 def _with_names(frames: dict[Frame, list[int]], texts: Sequence[str]) -> dict[Frame, list[int]]:
