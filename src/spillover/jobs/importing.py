@@ -64,9 +64,10 @@ def import_records(
         )
     drawn = [_rule(text, {wording.relation for wording in wordings}) for text in rules]
     found: dict[str, _Found] = {wording.relation: _Found() for wording in wordings}
+    notes = list[str]()
     triples, others = dict[tuple[str, str], tuple[str, Triple]](), list[Record]()
     count = 0
-    for count, record in enumerate(read_records(file), start=1):  # noqa: B007 - the last one is their number
+    for count, record in enumerate(read_records(file, notes.append), start=1):  # noqa: B007 - the last one is their number
         match = found_by(wordings, record)
         if match is None:
             others.append(record)
@@ -83,7 +84,7 @@ def import_records(
         raise DataError(
             f"{file}: none of {count} records matches a template; the first asks {_first(others)}"
         )
-    notes = [note for name, its in found.items() for note in _notes(name, its)]
+    notes += [note for name, its in found.items() for note in _notes(name, its)]
     document = {
         "format": "records",
         "records": count,

@@ -44,7 +44,8 @@ def suggest_templates(file: str | Path) -> dict[str, Any]:
     if benchmark := benchmark_of(Path(file)):
         raise DataError(f"{file}: is read by the fields of {benchmark.title}; leave --suggest out")
     records, exchanges = 0, list[tuple[str, str]]()
-    for record in read_records(Path(file)):
+    said = list[str]()
+    for record in read_records(Path(file), said.append):
         records += 1
         if record.exchange is not None:
             _, asked, answered = record.exchange
@@ -60,7 +61,7 @@ def suggest_templates(file: str | Path) -> dict[str, Any]:
         "rules": rules,
         "passed_over": [asdict(each) for each in found.passed_over[:_SHOWN]],
         "command": _command(file, relations, [rule["rule"] for rule in rules]) if relations else "",
-        "notes": notes,
+        "notes": [*said, *notes],
     }
     return files.jsonable(document)
 

@@ -11,7 +11,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spillover.knowledge.edits import Answer, Edit, knowledge_base, worded
@@ -46,8 +46,10 @@ def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[KnowledgeBase, int
     is not a fact of the edited subject. Raises DataError, with file and record, for a field that is missing
     or of another type.
     """
-    entries = list(read_entries(path))
-    return benchmark.read(path.stem, entries), len(entries)
+    said = list[str]()
+    entries = list(read_entries(path, said.append))
+    kb = benchmark.read(path.stem, entries)
+    return replace(kb, notices=(*said, *kb.notices)), len(entries)
 
 
 def _counterfact(name: str, entries: _Entries) -> KnowledgeBase:
