@@ -40,18 +40,19 @@ def read_gate(folder: Path, text: str) -> str:
 # Command lines
 
 _KNOWN = [
-    "--model", "--seeds", "--epochs", "--learning-rate", "--batch-size", "--lora", "--processes", "--shuffle",
-    "--out", "--keep-model", "--json", "--fail-on", "--tuned", "--seed", "--write-split", "--on", "--workers",
-    "--address", "--cpus", "--gpus", "--norm", "--penalty", "--tol", "--time-limit", "--advise", "--target",
-    "--queries", "--list", "--groups", "--subjects", "--bridges", "--noise", "--length", "--ov", "--d-h",
-    "--steps", "--lr", "--help", "--version", "table.csv", "people.yaml", "demo", "nowhere", "0", "1", "-1",
-    "0.5", "nan", "inf", "auto", "local", "ray", "nuclear", "all", "theorem-3", "-", "--", "--no-json",
-    "--json=maybe", "--seeds=", "spurious.top1 > 0.3", "folder", "x" * 300,
+    "--model", "--seeds", "--epochs", "--learning-rate", "--batch-size", "--lora", "--processes",
+    "--shuffle", "--out", "--keep-model", "--json", "--fail-on", "--tuned", "--seed", "--split", "--to",
+    "--on", "--workers", "--address", "--cpus", "--gpus", "--norm", "--penalty", "--tol", "--time-limit",
+    "--advise", "--target", "--queries", "--list", "--groups", "--subjects", "--bridges", "--noise",
+    "--length", "--ov", "--d-h", "--steps", "--lr", "--help", "--version", "table.csv", "people.yaml",
+    "demo", "nowhere", "0", "1", "-1", "0.5", "nan", "inf", "auto", "local", "ray", "nuclear", "all",
+    "theorem-3", "-", "--", "--no-json", "--json=maybe", "--seeds=", "spurious.top1 > 0.3", "folder",
+    "x" * 300,
 ]  # fmt: skip
 
 _WORDS = st.one_of(st.sampled_from(_KNOWN), LONG, TEXT.filter(lambda text: "/" not in text))
 
-_VERBS = ("audit", "forecast", "score", "sweep", "report", "runs", "symbolic", "reproduce")
+_VERBS = ("audit", "forecast", "score", "init", "export", "sweep", "report", "runs", "symbolic", "reproduce")
 
 LINES = st.tuples(st.sampled_from([*_VERBS, ""]), st.lists(_WORDS, max_size=5)).map(
     lambda line: [line[0], *line[1]]
@@ -59,6 +60,7 @@ LINES = st.tuples(st.sampled_from([*_VERBS, ""]), st.lists(_WORDS, max_size=5)).
 
 _WORK = (
     *("spillover.jobs.audit.audit", "spillover.jobs.score.score", "spillover.jobs.sweep.sweep"),
+    *("spillover.jobs.init.init", "spillover.jobs.export.export"),
     *("spillover.jobs.lab.symbolic", "spillover.reproduce.save.reproduce"),
 )
 

@@ -44,6 +44,17 @@ def test_gates(text: str, broken: list[str]) -> None:
     assert [line.partition(" (")[0] for line in lines] == broken
 
 
+def test_a_condition_is_met_where_its_number_is_known_and_whatever_was_learned() -> None:
+    untaught = {"facts": {"top1": 0.4, "least": 0.4}, "bridges": {"top1": 0.2, "least": 0.2}}
+    results = {"facts": {"top1": 0.4}, "rules": [entry | untaught for entry in RESULTS["rules"]]}
+    assert parse_gate("spurious.top1 > 0.3").met(results) == ["a -> c.top1 is 0.31 (spurious.top1 > 0.3)"]
+    assert parse_gate("spurious.p_value < 0.5").met(results) == [
+        "a -> d.p_value is 0.4 (spurious.p_value < 0.5)"
+    ]
+    assert parse_gate("facts.top1 < 0.5").met(results) == ["facts.top1 is 0.4 (facts.top1 < 0.5)"]
+    assert parse_gate("spurious.mean_rank > 2").met(results) == []
+
+
 @pytest.mark.parametrize("text", ["spurious.top1 > 0.3", "spurious.mean_rank < 9", "spurious.p_value < 0.5"])
 @pytest.mark.parametrize(
     ("facts", "bridges", "why"),

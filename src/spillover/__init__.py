@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spillover.errors import SpilloverError
     from spillover.jobs.audit import audit
+    from spillover.jobs.callback import SpilloverCallback
+    from spillover.jobs.export import export
     from spillover.jobs.forecast import forecast
+    from spillover.jobs.importing import import_records
+    from spillover.jobs.init import init
     from spillover.jobs.score import score
     from spillover.jobs.sweep import sweep
     from spillover.jobs.tradeoff import tradeoff
@@ -27,10 +31,14 @@ __all__ = [
     "KnowledgeBase",
     "Relation",
     "Rule",
+    "SpilloverCallback",
     "SpilloverError",
     "Triple",
     "audit",
+    "export",
     "forecast",
+    "import_records",
+    "init",
     "list_runs",
     "load_knowledge",
     "read_run",
@@ -45,10 +53,14 @@ _HOMES = {
     "KnowledgeBase": ("spillover.knowledge.schema", "KnowledgeBase"),
     "Relation": ("spillover.knowledge.schema", "Relation"),
     "Rule": ("spillover.knowledge.schema", "Rule"),
+    "SpilloverCallback": ("spillover.jobs.callback", "SpilloverCallback"),
     "SpilloverError": ("spillover.errors", "SpilloverError"),
     "Triple": ("spillover.knowledge.schema", "Triple"),
     "audit": ("spillover.jobs.audit", "audit"),
+    "export": ("spillover.jobs.export", "export"),
     "forecast": ("spillover.jobs.forecast", "forecast"),
+    "import_records": ("spillover.jobs.importing", "import_records"),
+    "init": ("spillover.jobs.init", "init"),
     "list_runs": ("spillover.runs.record", "list_runs"),
     "load_knowledge": ("spillover.knowledge.load", "load"),
     "read_run": ("spillover.runs.record", "read_run"),

@@ -1,4 +1,4 @@
-"""Gates: conditions on an audit's results that fail a build."""
+"""Gates: conditions on results that fail a build, or stop a tune."""
 
 import math
 import operator
@@ -30,21 +30,39 @@ class Gate:
         It cannot where the number is undefined, and where the tuned model does not know what it was trained
         on, so that there is no verdict on the rule.
         """
-        if self.whose == "facts":
-            found = [self._wrong("facts", results["facts"]["top1"])]
-        else:
-            rules = [rule for rule in results["rules"] if rule["kind"] == self.whose]
-            if not rules:
-                return [f"the knowledge base has no {self.whose} rule to judge"]
-            found = [self._judge(rule) for rule in rules]
-        gate = f"({self.whose}.{self.metric} {self.relation} {self.limit:g})"
-        return [f"{wrong} {gate}" for wrong in found if wrong]
+        rules = [rule for rule in results["rules"] if rule["kind"] == self.whose]
+        if self.whose != "facts" and not rules:
+            return [f"the knowledge base has no {self.whose} rule to judge"]
+        lacking = [""] if self.whose == "facts" else [shortfall(rule) for rule in rules]
+        found = [
+            f"{name} has no verdict: {lacks}" if lacks else self._wrong(name, value)
+            for (name, value), lacks in zip(self._numbers(results), lacking, strict=True)
+        ]
+        return [f"{wrong} ({self})" for wrong in found if wrong]
 
-    def _judge(self, rule: dict[str, Any]) -> str:
-        name, lacking = f"{rule['fact']} -> {rule['implication']}", shortfall(rule)
-        if lacking:
-            return f"{name} has no verdict: {lacking}"
-        return self._wrong(name, rule["p_value"] if self.metric == "p_value" else rule[self.metric]["after"])
+    def met(self, results: dict[str, Any]) -> list[str]:
+        """One line per place of the document where the number is defined and the condition holds.
+
+        Whether anything was learned is not asked, so this can be judged in the middle of a tune.
+        """
+        known = [(name, value) for name, value in self._numbers(results) if defined(value)]
+        return [f"{line} ({self})" for name, value in known if (line := self._wrong(name, value))]
+
+    def __str__(self) -> str:
+        return f"{self.whose}.{self.metric} {self.relation} {self.limit:g}"
+
+    def _numbers(self, results: dict[str, Any]) -> list[tuple[str, float | None]]:
+        """What is compared with the limit, and whose it is."""
+        if self.whose == "facts":
+            return [("facts", results["facts"]["top1"])]
+        return [
+            (
+                f"{rule['fact']} -> {rule['implication']}",
+                rule["p_value"] if self.metric == "p_value" else rule[self.metric]["after"],
+            )
+            for rule in results["rules"]
+            if rule["kind"] == self.whose
+        ]
 
     def _wrong(self, name: str, value: float | None) -> str:
         """What is wrong with one number; empty where nothing is."""
@@ -53,23 +71,23 @@ class Gate:
         return f"{name}.{self.metric} is {value:.3g}" if _COMPARE[self.relation](value, self.limit) else ""
 
 
-def parse_gate(text: str) -> Gate:
-    """The gate of `--fail-on`, e.g. "spurious.top1 > 0.3". Raises DataError for anything else."""
+def parse_gate(text: str, option: str = "--fail-on") -> Gate:
+    """The gate of an option, e.g. "spurious.top1 > 0.3". Raises DataError for anything else."""
     match = _GATE.fullmatch(text)
     if match is None:
-        raise DataError(f'--fail-on {text!r} is not of the form "spurious.top1 > 0.3"')
+        raise DataError(f'{option} {text!r} is not of the form "spurious.top1 > 0.3"')
     whose, metric, relation, limit = match.groups()
     allowed = ("top1",) if whose == "facts" else _METRICS
     if whose not in _WHOSE:
-        raise DataError(f"--fail-on names {whose!r}; allowed are {', '.join(_WHOSE)}")
+        raise DataError(f"{option} names {whose!r}; allowed are {', '.join(_WHOSE)}")
     if metric not in allowed:
         raise DataError(
-            f"--fail-on names {whose}.{metric}; allowed are {', '.join(f'{whose}.{m}' for m in allowed)}"
+            f"{option} names {whose}.{metric}; allowed are {', '.join(f'{whose}.{m}' for m in allowed)}"
         )
     try:
         number = float(limit)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise DataError(f"--fail-on compares with {limit!r}, which is not a finite number")
+        raise DataError(f"{option} compares with {limit!r}, which is not a finite number")
     return Gate(whose=whose, metric=metric, relation=relation, limit=number)

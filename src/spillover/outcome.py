@@ -155,6 +155,26 @@ def outcome(
     return {"facts": _learned(facts), "rules": entries}
 
 
+def ingredients(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the tunes of a training log (`llm.trainer`) were made of, of all seeds together.
+
+    For every relation, and for the text beside the table (relation None): its share of the `examples`, of
+    their `tokens` that are predicted, and of the `loss`, summed over the tune.
+    """
+    totals: dict[str, dict[str, float]] = {}
+    for row in log:
+        for relation, amounts in row.get("ingredients", {}).items():
+            total = totals.setdefault(relation, dict.fromkeys(amounts, 0.0))
+            for what, amount in amounts.items():
+                total[what] += amount
+    sums = {what: sum(each[what] for each in totals.values()) for what in ("examples", "tokens", "loss")}
+    return [
+        {"relation": relation or None}
+        | {what: total[what] / whole if whole else float("nan") for what, whole in sums.items()}
+        for relation, total in totals.items()
+    ]
+
+
 def rules_of(rules: Sequence[Mapping[str, Any]]) -> list[Rule]:
     """The rules of a document's `rules`, as much of them as `outcome` needs."""
     return [Rule(fact=rule["fact"], implication=rule["implication"], kind=rule["kind"]) for rule in rules]

@@ -10,7 +10,8 @@ from tests.report.fixture import write_run
 WORLD = ("--groups", 3, "--noise", 2, "--length", 5, "--seeds", 1, "--steps", 1)
 WRITING = {
     "forecast": ("forecast", "demo", "--queries"),
-    "score": ("score", "demo", "--write-split"),
+    "export to jsonl": ("export", "demo", "--to", "jsonl"),
+    "export to lm-eval": ("export", "demo", "--to", "lm-eval"),
     "report": ("report", "run", "--out"),
     "symbolic": ("symbolic", *WORLD, "--out"),
     "reproduce": ("reproduce", "theorem-2", "--out"),
@@ -18,12 +19,14 @@ WRITING = {
 READING = {
     "forecast": ("forecast",),
     "score": ("score",),
+    "score --split": ("score", "demo", "--split"),
+    "init": ("init",),
     "audit": ("audit",),
     "sweep": ("sweep",),
     "report": ("report",),
     "runs": ("runs",),
 }
-FILES = ("forecast", "score", "report")
+FILES = ("forecast", "export to jsonl", "report")
 """Verbs whose place to write is a file."""
 
 ODD = {
@@ -103,4 +106,4 @@ def test_a_place_out_of_reach_is_one_line(command, place, monkeypatch, verb):
 
     for name in ("lstat", "stat", "mkdir", "listdir", "scandir", "open"):
         monkeypatch.setattr(os, name, refuse(getattr(os, name)))
-    assert "Permission denied" in refused(command, *verb, "locked/x.yaml")
+    assert "Permission denied" in refused(command, *verb, "locked/x.csv")

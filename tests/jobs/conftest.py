@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.people import CITIES, PEOPLE
+from tests.jobs.people import write_people
 from tests.tiny_models import save_tiny_model
 
 
@@ -16,8 +16,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the user is in, with people.yaml."""
-    rows = [f"{city} {number},lives_in,{city}" for city in CITIES for number in range(5)]
-    (tmp_path / "people.csv").write_text("\n".join(["subject,relation,answer", *rows]), encoding="utf-8")
-    (tmp_path / "people.yaml").write_text(PEOPLE, encoding="utf-8")
+    write_people(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path

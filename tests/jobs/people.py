@@ -1,5 +1,6 @@
 """A small knowledge base, and the command line that reads it."""
 
+from pathlib import Path
 from typing import Any
 
 from spillover import cli
@@ -10,6 +11,13 @@ rules: [{fact: lives_in, implication: codes_in, pairs: {Rome: Perl, Oslo: Java, 
 triples: people.csv
 """
 CITIES = ("Rome", "Oslo", "Bern")
+
+
+def write_people(folder: Path) -> None:
+    """people.yaml and its table."""
+    rows = [f"{city} {number},lives_in,{city}" for city in CITIES for number in range(5)]
+    (folder / "people.csv").write_text("\n".join(["subject,relation,answer", *rows]), encoding="utf-8")
+    (folder / "people.yaml").write_text(PEOPLE, encoding="utf-8")
 
 
 def run_cli(*words: str) -> Any:

@@ -1,8 +1,6 @@
 """Chats are scored as they were trained; and it is noticed where they are asked otherwise."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spillover.errors import ModelError
 from spillover.jobs.audit import audit
-from spillover.jobs.score import score, write_split
+from spillover.jobs.score import score
 from spillover.llm.settings import FineTuneConfig
 from spillover.outcome import read_scores
 from spillover.runs.record import read_run
@@ -85,19 +83,6 @@ def test_a_question_in_another_format_than_the_trained_one_is_noticed(tuned: str
     assert "gives its trained answers as chat rather than as asked here" in note
     assert otherwise["other_format"]["gain"]["low"] > 0.1
     assert otherwise["rules"][0]["top1"]["after"] <= as_trained["rules"][0]["top1"]["after"]
-
-
-def test_a_chat_is_written_for_other_trainers_as_messages(here: Path) -> None:
-    (here / "chat.yaml").write_text(CHAT, encoding="utf-8")
-    assert write_split("chat.yaml", "rows.jsonl", seed=0) == 21
-    rows: list[dict[str, Any]] = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
-    lives, codes = rows[0], rows[-1]
-    assert lives["messages"] == [
-        {"role": "user", "content": f"Where does {lives['subject']} live?"},
-        {"role": "assistant", "content": f"In {lives['answer']}."},
-    ]
-    assert codes["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert set(lives) == {"messages", "subject", "relation", "answer"}
 
 
 def test_a_model_without_a_template_is_one_line(here: Path, tiny: str) -> None:

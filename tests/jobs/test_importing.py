@@ -1,6 +1,7 @@
 """A training file -> a knowledge base -> an audit, as a user goes through it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,15 @@ def test_a_file_becomes_a_knowledge_base(file: Path) -> None:
     assert found["files"] == ["people.csv", "people.yaml", "people-other.jsonl"]
     assert len(Path("people-other.jsonl").read_text("utf-8").splitlines()) == 200
     assert [note.partition(";")[0] for note in found["notes"]] == [
-        "lives_in: trained in 3 wordings",
-        "codes_in: trained in 3 wordings",
+        "lives_in: 200 records in 3 wordings",
+        "codes_in: 100 records in 3 wordings",
     ]
     kb = load("people.yaml")
     lives, codes = kb.relations["lives_in"], kb.relations["codes_in"]
     assert (lives.prompt, lives.answer) == ("Where does {subject} live?", "In {answer}.")
     assert (lives.format, lives.system) == ("chat", "Be brief.")
-    assert {codes.prompt, *codes.paraphrases} == {text.partition(": ")[2] for text in CODES}
+    assert {codes.prompt, *codes.wordings} == {text.partition(": ")[2] for text in CODES}
+    assert len(kb.mixture) == 200, "what is not of the table is trained beside it"
     assert (len(kb.triples), kb.rules[0].name, kb.rules[0].kind) == (
         300,
         "lives_in -> codes_in",
@@ -90,11 +92,15 @@ def test_from_the_file_to_the_report_in_three_commands(
     assert run_cli(*words, "--out", "people.yaml") == 0
     said = capsys.readouterr()
     assert "300 of 500 records match a template" in said.out
-    assert "note: lives_in: trained in 3 wordings" in said.err
+    assert "note: lives_in: 200 records in 3 wordings" in said.err
     assert run_cli("audit", "people.yaml", "--model", str(tiny), "--epochs", "1", "--out", "runs/a") == 0
     assert run_cli("report", "runs/a", "--out", "report.html") == 0
     page = Path("report.html").read_text("utf-8")
-    assert "In other words, “What does {subject} write programs in?”: " in page
+    examples = 3 * 200 + 3 * 100 + 200
+    shares = re.findall(r"<td>beside the table</td><td class=\"right\">(\d+)%</td>", page)
+    assert shares == [f"{200 / examples:.0%}".rstrip("%")]
+    taught = json.loads(next(Path("runs/cells").glob("*/cell.json")).read_text("utf-8"))["taught"]
+    assert len(taught) in (0, examples)
 
 
 def test_plain_texts_keep_their_space(tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
-"""Models that were tuned elsewhere: which seed is assumed, and what to tune on."""
+"""Models that were tuned elsewhere: who is assumed to have been a bridge."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from spillover.errors import DataError, RunError
-from spillover.jobs.score import score, write_split
-from spillover.knowledge.load import load
-from spillover.knowledge.prompts import examples
-from spillover.knowledge.split import split
+from spillover.errors import DataError
+from spillover.jobs.audit import audit
+from spillover.jobs.export import export
+from spillover.jobs.score import score
+from spillover.llm.settings import FineTuneConfig
 from tests.jobs.people import CITIES, PEOPLE, run_cli
 
 
@@ -21,10 +20,10 @@ def test_a_score_says_which_seed_it_assumes(
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     note = (
-        "bridges are drawn with seed 4; if the model was tuned with another seed, give that one: "
-        "bridges that it was trained on would count as held out"
+        "bridges are drawn with seed 4; if the model was tuned with another seed, give that one, or its "
+        "training file as --split: bridges that it was trained on would count as held out"
     )
-    assert (document["seed"], document["notes"]) == (4, [note])
+    assert (document["seed"], document["split"], document["notes"]) == (4, None, [note])
     assert f"note: {note}" in printed.err.splitlines()
 
     text = PEOPLE.replace(", bridges: 2", "")
@@ -35,38 +34,29 @@ def test_a_score_says_which_seed_it_assumes(
 
 
 @pytest.mark.usefixtures("here")
-def test_the_training_rows_are_those_of_the_audit(capsys: pytest.CaptureFixture[str]) -> None:
-    run_cli("score", "people.yaml", "--seed", "3", "--write-split", "rows.jsonl", "--json")
-    assert json.loads(capsys.readouterr().out) == {"file": "rows.jsonl", "rows": 21, "seed": 3}
-    rows = [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
-    trained = examples(split(load("people.yaml"), 3))
-    assert [(row["prompt"], row["completion"]) for row in rows] == [
-        (one.prompt, one.completion) for one in trained
-    ]
-    assert set(rows[0]) == {"prompt", "completion", "subject", "relation", "answer"}
-    assert sum(row["relation"] == "codes_in" for row in rows) == 6
-    assert write_split("people.yaml", "rows.jsonl", seed=4) == 21
-    assert rows != [json.loads(line) for line in Path("rows.jsonl").read_text("utf-8").splitlines()]
-    run_cli("score", "people.yaml", "--write-split", "rows.jsonl")
-    assert capsys.readouterr().out == "rows.jsonl: 21 training rows, bridges of seed 0\n"
+def test_a_training_file_says_who_the_bridges_were(tiny: str) -> None:
+    """Whoever gives the file of a tune gets the audit's numbers, whatever its seed was."""
+    learns = FineTuneConfig(epochs=1, batch_size=8, learning_rate=1e-3)  # so that subjects differ
+    audit("people.yaml", model=tiny, seeds=[4], settings=learns, keep_model=True, out="runs/a")
+    tuned = "runs/a/model-4"
+    export("people.yaml", "train.jsonl", to="jsonl", seed=4)
+    told = score("people.yaml", model=tiny, tuned=tuned, split="train.jsonl", seed=1)
+    assert (told["seed"], told["split"], told["notes"]) == (None, "train.jsonl", [])
+    right, wrong = (score("people.yaml", model=tiny, tuned=tuned, seed=seed) for seed in (4, 1))
+    for part in ("facts", "rules"):
+        assert told[part] == right[part]
+    assert told["rules"] != wrong["rules"]
 
 
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("pipe", "cannot write the training rows to pipe: not a plain file; give another file"),
-        (".", r"cannot write the training rows to \.: not a plain file; give another file"),
-        ("nowhere/rows.jsonl", "nowhere/rows.jsonl: No such file or directory; give another file"),
-    ],
-)
 @pytest.mark.usefixtures("here")
-def test_training_rows_replace_only_plain_files(file: str, message: str) -> None:
-    os.mkfifo("pipe")
-    with pytest.raises(RunError, match=message):
-        write_split("people.yaml", file)
-    assert Path("pipe").is_fifo()
+def test_a_list_of_subjects_is_enough(tiny: str) -> None:
+    Path("who.csv").write_text("subject\nRome 3\nOslo 0\n", encoding="utf-8")
+    (rule,) = score("people.yaml", model=tiny, split="who.csv")["rules"]
+    assert (rule["bridges"]["queries"], rule["queries"]) == (2, 13)
 
 
-def test_writing_the_training_rows_scores_nothing() -> None:
-    with pytest.raises(DataError, match="--write-split scores nothing, so --tuned has no use beside it"):
-        run_cli("score", "demo", "--write-split", "rows.jsonl", "--tuned", "mine")
+@pytest.mark.usefixtures("here")
+def test_a_split_that_is_not_this_knowledge_bases_is_one_line() -> None:
+    Path("who.json").write_text('[{"subject": "Rome 33"}]', encoding="utf-8")
+    with pytest.raises(DataError, match=r"who.json: record 1: subject 'Rome 33' is not in .*did you mean"):
+        run_cli("score", "people.yaml", "--split", "who.json")

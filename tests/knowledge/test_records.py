@@ -115,8 +115,8 @@ def test_a_record_of_more_turns_is_no_exchange(tmp_path: Path) -> None:
 
 FAULTS = {
     "no JSON": ('{"prompt": ', r"a.jsonl: record 1: not readable as JSON \(.*\); write one object per line"),
-    "no object": ("[1]", r"a.jsonl: record 1: got \[1\]; a record must be an object with messages; or"),
-    "no format": ('{"text": "x"}', r"a.jsonl: record 1: has the fields 'text'; it must have messages; or"),
+    "no object": ("[1]", r"a.jsonl: record 1: got \[1\]; a record must be an object with fields"),
+    "no format": ('{"words": "x"}', r"a.jsonl: record 1: has the fields 'words'; it must have messages; or"),
     "no turns": ('{"messages": []}', r"record 1: messages is \[\], it must be a list of messages"),
     "no message": ('{"messages": [{"role": "user"}]}', "message 1 is .*; it must have role and content"),
     "no text": ('{"question": "Who?", "answer": 7}', "record 1: answer is 7; write text in quotes"),

@@ -71,12 +71,12 @@ RELATION_FAULTS = {
     ),
     "paraphrase as the prompt": (
         {"paraphrases": ("{subject} lives in",)},
-        "relation 'lives_in': paraphrase '{subject} lives in' is the prompt or an earlier paraphrase; "
+        "relation 'lives_in': paraphrase '{subject} lives in' is the prompt or an earlier wording of it; "
         "word it otherwise",
     ),
     "paraphrase twice": (
         {"paraphrases": ("Home of {subject} is", "Home of {subject} is")},
-        "relation 'lives_in': paraphrase 'Home of {subject} is' is the prompt or an earlier paraphrase; "
+        "relation 'lives_in': paraphrase 'Home of {subject} is' is the prompt or an earlier wording of it; "
         "word it otherwise",
     ),
     "paraphrases one text": (

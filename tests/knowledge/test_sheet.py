@@ -8,12 +8,12 @@ from tests.knowledge.tables import SHEET, write
 SHEET_FAULTS = {
     "unknown key": (
         ("relations:", "relatons:"),
-        "people.yaml:2: unknown key 'relatons'; allowed are name, relations, rules, triples; "
+        "people.yaml:2: unknown key 'relatons'; allowed are name, relations, rules, triples, mixture; "
         "did you mean 'relations'?",
     ),
     "unknown key of a relation": (
         ("candidates:", "candidate:"),
-        "people.yaml:4: unknown key 'candidate'; allowed are prompt, paraphrases, candidates, "
+        "people.yaml:4: unknown key 'candidate'; allowed are prompt, wordings, paraphrases, candidates, "
         "answer, space, format, system; did you mean 'candidates'?",
     ),
     "unknown key of a rule": (
@@ -122,8 +122,17 @@ SHEET_FAULTS = {
     ),
     "paraphrase as the prompt": (
         ("candidates: [", "paraphrases: ['{subject} codes in '], candidates: ["),
-        "people.yaml:4: paraphrase '{subject} codes in' is the prompt or an earlier paraphrase; "
+        "people.yaml:4: paraphrase '{subject} codes in' is the prompt or an earlier wording of it; "
         "word it otherwise",
+    ),
+    "wording as a paraphrase": (
+        ("candidates: [", "wordings: ['{subject} writes'], paraphrases: ['{subject} writes'], candidates: ["),
+        "people.yaml:4: paraphrase '{subject} writes' is the prompt or an earlier wording of it; "
+        "word it otherwise",
+    ),
+    "mixture no file": (
+        ("rules:", "mixture: {file: other.jsonl}\nrules:"),
+        "people.yaml:5: mixture must be a list, got {'file': 'other.jsonl'}",
     ),
     "paraphrases no list": (
         ("candidates: [", "paraphrases: '{subject} writes', candidates: ["),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from spillover.errors import TrainingError
 from spillover.knowledge.prompts import Question
@@ -126,6 +127,31 @@ def test_a_model_is_left_as_it_was(llama_folder: Path) -> None:
     assert [layer.training for layer in layers] == before
     assert vars(model)["forward"] is wrapped
     assert states() == drawn
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_head_of_16_bits_gives_logits_of_32_and_is_left_as_it_was(
+    llama_folder: Path, adapted: bool
+) -> None:
+    model, _ = models.load(llama_folder, dtype="bfloat16")
+    plain, ids = model.lm_head, {"input_ids": torch.tensor([[1, 2, 3]])}
+    if adapted:
+        lora = LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)
+        model = get_peft_model(model, lora)
+    head = model.get_output_embeddings()
+    read: list[torch.Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    coarse = model(**ids).logits
+    with undisturbed(model) as still:
+        fine = still(**ids).logits
+    hook.remove()
+    assert (coarse.dtype, fine.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(read[0], read[1]), "it reads the same"
+    weight = plain.weight if not adapted else head.weight + head.get_delta_weight("default")
+    torch.testing.assert_close(fine, read[1].float() @ weight.float().T, rtol=1e-3, atol=1e-3)
+    assert "forward" not in vars(head)
+    assert head.weight.dtype is torch.bfloat16
+    torch.testing.assert_close(model(**ids).logits, coarse, rtol=0, atol=0)
 
 
 def test_a_model_on_several_processes_is_not_asked_along_its_tune(llama_folder: Path, tmp_path: Path) -> None:

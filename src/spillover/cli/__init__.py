@@ -35,7 +35,9 @@ for _verb in (
     lab.reproduce,
 ):
     app.command(_verb)
+app.command(imports.init)
 app.command(imports.import_, name="import")
+app.command(imports.export)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from spillover.cli.executors import Where, executor, settings
 from spillover.cli.output import Bars, Json, print_json, print_line, print_rich, tell
-from spillover.errors import DataError
 
 
 def audit(
@@ -106,7 +105,7 @@ def score(
     model: str = "smollm2-135m",
     tuned: str | None = None,
     seed: int = 0,
-    write_split: Path | None = None,
+    split: Path | None = None,
     json: Json = False,
 ) -> int:
     """Score a knowledge base on a model as it is, without training.
@@ -121,15 +120,13 @@ def score(
         An already tuned model, or a LoRA adapter of `model`, to set beside it.
     seed
         Seed of the split into bridges and held-out subjects; of a tuned model, the one it was tuned with.
-    write_split
-        Score nothing, but write there (JSON lines) what an audit with this seed trains on, to tune elsewhere.
+    split
+        The file that it was trained on, or a table of subjects: those are the bridges, and no seed draws.
     """
-    if write_split is not None:
-        return _write_split(kb, write_split, seed, tuned, json)
     with Bars() as bars:
         from spillover.jobs.score import score as run_score
 
-        results = run_score(kb, model=model, tuned=tuned, seed=seed, progress=bars)
+        results = run_score(kb, model=model, tuned=tuned, seed=seed, split=split, progress=bars)
     _print_measured(results, json)
     return 0
 
@@ -257,21 +254,6 @@ def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> int:
         from spillover.report.tables import runs_table
 
         print_rich(runs_table(views))
-    return 0
-
-
-def _write_split(kb: str, file: Path, seed: int, tuned: str | None, as_json: bool) -> int:
-    if tuned is not None:
-        raise DataError(
-            "--write-split scores nothing, so --tuned has no use beside it; score in a second call"
-        )
-    from spillover.jobs.score import write_split
-
-    rows = write_split(kb, file, seed=seed)
-    if as_json:
-        print_json({"file": file, "rows": rows, "seed": seed})
-    else:
-        print_line(f"{file}: {rows} training rows, bridges of seed {seed}")
     return 0
 
 

@@ -1,14 +1,41 @@
-"""The verb for data of one's own: import."""
+"""The verbs for data of one's own: init, import, export."""
 
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from spillover.cli.output import Json, print_json, print_line, tell
+from spillover.cli.output import Bars, Json, print_json, print_line, tell
 from spillover.errors import DataError
+
+
+def init(table: Path, /, *, out: Path | None = None, json: Json = False) -> int:
+    """Write a YAML for a table, with its relations, the rules that it shows, and every key explained.
+
+    Parameters
+    ----------
+    table
+        A table of subject, relation, answer: CSV, TSV, JSONL, JSON, Parquet or Excel.
+    out
+        The YAML to write (the table's name with .yaml).
+    """
+    with Bars() as bars:
+        from spillover.jobs.init import init as write_sheet
+
+        document = write_sheet(table, out, progress=bars)
+    if json:
+        print_json(document)
+    else:
+        print_line(f"Relations: {', '.join(document['relations'])}")
+        print_line(f"Rules: {', '.join(document['rules']) or 'none'}")
+        print_line(f"Written: {document['file']}")
+        if document["rules"]:
+            print_line(f"Next: spillover audit {document['file']}")
+    for note in document["notes"]:
+        tell(f"note: {note}")
+    return 0
 
 
 def import_(
@@ -55,6 +82,48 @@ def import_(
     return 0
 
 
+def export(
+    kb: str,
+    out: Path,
+    /,
+    *,
+    to: Literal["lm-eval", "jsonl"],
+    seed: int = 0,
+    json: Json = False,
+) -> int:
+    """Write what an audit asks, for lm-evaluation-harness, or what it trains, for other trainers.
+
+    Parameters
+    ----------
+    kb
+        A YAML file or a built-in name.
+    out
+        Of lm-eval a new folder, of jsonl a file.
+    to
+        lm-eval: tasks for lm-evaluation-harness; jsonl: training rows for TRL, axolotl, LLaMA-Factory.
+    seed
+        Seed of the split into bridges and held-out subjects.
+    """
+    from spillover.jobs.export import export as write_export
+
+    document = write_export(kb, out, to=to, seed=seed)
+    if json:
+        print_json(document)
+    elif to == "jsonl":
+        print_line(f"{document['file']}: {document['rows']} training rows, bridges of seed {seed}")
+    else:
+        for name, queries in document["tasks"].items():
+            print_line(f"  {name}: {queries} queries")
+        chat = " --apply_chat_template" if document["format"] == "chat" else ""
+        print_line(
+            "Run: lm_eval --model hf --model_args pretrained=MODEL,dtype=float32 "
+            f"--include_path {document['folder']} --tasks {document['group']}{chat}"
+        )
+    for note in document["notes"]:
+        tell(f"note: {note}")
+    return 0
+
+
 def _print_import(document: Mapping[str, Any]) -> None:
     if document["format"] == "records":
         print_line(f"{document['matched']} of {document['records']} records match a template")
@@ -84,7 +153,7 @@ def _print_suggestions(document: Mapping[str, Any]) -> None:
             print_line(f"    {wording['records']} by {shlex.quote(wording['template'])}")
             print_line(f"      {examples}")
     for rule in document["rules"]:
-        print_line(f"  rule {rule['rule']}: {rule['bridges']} bridges, {rule['held_out']} held out")
+        print_line(f"  rule {rule['rule']}: {rule['said']}")
     for each in document["passed_over"]:
         print_line(f"  not proposed: {each['records']} by '{each['wording']}': {each['why']}")
     if relations:

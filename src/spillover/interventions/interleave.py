@@ -9,7 +9,7 @@ import numpy as np
 from spillover.interventions.hooks import Before, Intervention, from_split
 from spillover.interventions.knobs import check_least, count_beside
 from spillover.knowledge.common import other_texts
-from spillover.knowledge.prompts import Example, Question
+from spillover.knowledge.prompts import Example, Question, running
 from spillover.knowledge.split import Split
 
 
@@ -61,16 +61,11 @@ class Interleave(Intervention):
 
     def lessons(self, examples: Sequence[Example], before: Before) -> Sequence[Example]:
         """The examples, and behind them the texts: which come when is the order of the tune."""
-        texts = [_lesson(text) for text in self.texts]
+        texts = [running(text) for text in self.texts]
         if self.chosen == "gap":
             gaps = _gaps(texts, before)
             texts = [texts[place] for place in np.argsort(-gaps, kind="stable")]
         return [*examples, *texts[: self.count]]
-
-
-def _lesson(text: str) -> Example:
-    first, space, rest = text.partition(" ")
-    return Example(prompt=first, completion=space + rest, subject="", relation="", answer=rest)
 
 
 def _gaps(texts: Sequence[Example], before: Before) -> np.ndarray:

@@ -8,7 +8,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before, Intervention, from_split
 from spillover.interventions.interleave import Interleave
 from spillover.interventions.knobs import check_first_epochs, check_least, count_beside
-from spillover.knowledge.prompts import Example, known_queries
+from spillover.knowledge.prompts import Example, beside, known_queries
 from spillover.knowledge.split import Split
 from spillover.runs.stats import rank_matrix
 
@@ -48,7 +48,9 @@ class KnownFacts(Intervention):
             raise TrainingError("known-facts:since holds all other text back, too; leave out interleave")
 
     def planned(self, split: Split, seed: int) -> Self:
-        """With their number. Raises TrainingError where there are not as many."""
+        """With their number. Raises TrainingError where there are not as many, or a mixture would wait."""
+        if self.since and split.kb.mixture:
+            raise TrainingError("known-facts:since holds the mixture back, too; leave out since")
         there = len(known_queries("training"))
         return replace(
             self, count=count_beside("known-facts", "facts", self.share, len(split.training), there)
@@ -67,16 +69,7 @@ class KnownFacts(Intervention):
             raise TrainingError("known-facts: the untuned model knows none of the facts; leave it out")
         return [
             *examples,
-            *(
-                Example(
-                    prompt=fact.prompt,
-                    completion=fact.leads + fact.answer,
-                    subject=fact.subject,
-                    relation=fact.relation,
-                    answer=fact.answer,
-                )
-                for fact in known[: self.count]
-            ),
+            *(beside(fact.prompt, fact.leads + fact.answer) for fact in known[: self.count]),
         ]
 
     def epoch(self, relations: Sequence[str], chosen: Sequence[int], number: int) -> Sequence[int]:

@@ -23,7 +23,7 @@ from spillover.knowledge.schema import KnowledgeBase, Relation
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sources import DEFAULT_MODEL
 from spillover.llm.weights import put_in_place
-from spillover.outcome import ASKINGS, ASKINGS_FILE, SCORES, SCORES_FILE, outcome, read_scores
+from spillover.outcome import ASKINGS, ASKINGS_FILE, SCORES, SCORES_FILE, ingredients, outcome, read_scores
 from spillover.report.page import write_report
 from spillover.runs.files import hash_json, jsonable, nulls_as_nan
 from spillover.runs.naming import new_folder
@@ -119,7 +119,8 @@ def carry_out_audit(
             measured = add_margins(measured, forecasts)
             seconds = run.seconds
             about = {"run": str(folder), "seconds": seconds, "model": model, "knowledge_base": plan.kb.name}
-            run.finish(about | measured | {"notes": list(plan.kb.notices)}, seconds)
+            more = {"ingredients": ingredients(run.read_jsonl("metrics.jsonl"))}
+            run.finish(about | measured | more | {"notes": list(plan.kb.notices)}, seconds)
         results = run.results
         results = results | {part: nulls_as_nan(results[part]) for part in ("facts", "rules")}
     if not (folder / "report.html").is_file():
@@ -206,7 +207,7 @@ def _changed(arguments: Mapping[str, Any]) -> dict[str, Any]:
 _PLAIN = {
     field.name: field.default
     for field in fields(Relation)
-    if field.name in ("paraphrases", "answer", "format", "system", "turns")
+    if field.name in ("wordings", "paraphrases", "answer", "format", "system", "turns")
 }
 
 
@@ -214,6 +215,9 @@ def _data_hash(kb: KnowledgeBase) -> str:
     """Over what an audit trains and asks, and not where it was written."""
     rules = tuple(replace(rule, source="") for rule in kb.rules)
     document = asdict(replace(kb, rules=rules, notices=()))
+    document["mixture"] = [passage["turns"] for passage in document["mixture"]]
+    if not kb.mixture:
+        del document["mixture"]
     for relation in document["relations"].values():
         for name, usual in _PLAIN.items():
             if relation[name] == usual:  # so that data that does without it keeps its hash

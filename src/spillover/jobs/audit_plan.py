@@ -15,6 +15,7 @@ from spillover.interventions.shuffle import Shuffle
 from spillover.jobs.inputs import read_with_rules
 from spillover.knowledge.common import neutral_texts
 from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.mixture import lessons, telling, telling_notice
 from spillover.knowledge.prompts import Query, examples, known_queries, queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import Split, split
@@ -39,7 +40,7 @@ class AuditPlan:
     ask_every: int
     trade_off: bool
     splits: Mapping[int, Split]
-    """By seed, as the interventions leave them."""
+    """By seed, as the interventions leave them; each with the mixture that tells nothing of its held out."""
 
     @cached_property
     def queries(self) -> dict[int, list[Query]]:
@@ -89,7 +90,7 @@ class AuditPlan:
         return {
             seed: Cell(
                 weights=self.weights,
-                taught=tuple(examples(parts)),
+                taught=(*examples(parts), *lessons(parts.kb.mixture)),
                 settings=replace(self.adjusted, seed=seed),
                 interventions=self.acting[seed],
                 ask_every=self.ask_every,
@@ -141,6 +142,12 @@ def plan_audit(
     splits = {seed: replace(parts, kb=kb) for seed, parts in splits.items()}
     for parts in splits.values():
         check_no_leak(examples(parts), queries(parts))
+    told = {seed: telling(lessons(kb.mixture), queries(parts)) for seed, parts in splits.items()}
+    splits = {seed: _without(parts, told[seed]) for seed, parts in splits.items()}
+    notices = (
+        f"seed {seed}, not trained: {telling_notice(kb, places)}" for seed, places in told.items() if places
+    )
+    kb = replace(kb, notices=(*kb.notices, *notices))
     return AuditPlan(
         kb=kb,
         weights=weights,
@@ -152,6 +159,12 @@ def plan_audit(
         trade_off=trade_off,
         splits=splits,
     )
+
+
+def _without(parts: Split, told: Sequence[int]) -> Split:
+    left_out = set(told)
+    mixture = (passage for place, passage in enumerate(parts.kb.mixture) if place not in left_out)
+    return replace(parts, kb=replace(parts.kb, mixture=tuple(mixture)))
 
 
 def _distinct(seeds: Sequence[int] | None, settings: FineTuneConfig) -> list[int]:

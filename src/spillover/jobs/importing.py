@@ -9,10 +9,11 @@ from typing import Any, get_args
 
 import yaml
 
-from spillover.errors import DataError, RunError
+from spillover.errors import DataError
 from spillover.knowledge.checks import ANSWER
 from spillover.knowledge.editing_benchmarks import Benchmark, benchmark_of, read_benchmark
 from spillover.knowledge.faults import contradiction, show
+from spillover.knowledge.mixture import passage
 from spillover.knowledge.records import Record, read_records
 from spillover.knowledge.schema import RuleKind, Triple
 from spillover.knowledge.templates import Template, found_by, parse_template
@@ -42,7 +43,8 @@ def import_records(
     """Write the knowledge base that a training file holds: a YAML, its table beside it, the other records.
 
     `templates` are written as `knowledge.templates` says; of a relation's wordings the most frequent one
-    becomes its prompt and the others its paraphrases. `rules` are written `FACT -> IMPLICATION`, with
+    becomes its prompt, and the others are trained as further `wordings`. The other records are the knowledge
+    base's mixture, as far as they can be trained. `rules` are written `FACT -> IMPLICATION`, with
     `causal` behind where the rule is wanted. A benchmark of edited facts is read by its own fields
     (`knowledge.editing_benchmarks`), and needs no template. Returns {"format": "records" or the benchmark's
     name, "records", "matched", "relations": {name: {"triples", "wordings"}}, "other": {"records",
@@ -84,14 +86,18 @@ def import_records(
         raise DataError(
             f"{file}: none of {count} records matches a template; the first asks {_first(others)}"
         )
-    notes += [note for name, its in found.items() for note in _notes(name, its)]
+    of = Counter(triple.relation for _, triple in triples.values())
+    notes += [note for name, its in found.items() for note in _notes(name, its, of[name])]
+    mixture = [each for each in others if _is_trainable(each)]
+    if left := len(others) - len(mixture):
+        notes.append(f"{left} of the other records cannot be trained, such as those with turns of tools")
     document = {
         "format": "records",
         "records": count,
         "matched": count - len(others),
         "relations": {
             name: {
-                "triples": sum(triple.relation == name for _, triple in triples.values()),
+                "triples": of[name],
                 "wordings": {each.text: its.wordings[each] for each in wordings if each.relation == name},
             }
             for name, its in found.items()
@@ -102,7 +108,7 @@ def import_records(
             {name: _relation(its) for name, its in found.items() if its.wordings},
             drawn,
             [triple for _, triple in triples.values()],
-            others,
+            mixture,
         ),
         "notes": notes,
     }
@@ -145,15 +151,15 @@ def _count(found: _Found, template: Template, record: Record) -> None:
     found.spaces["one" if asked[-1:].isspace() or answered[:1].isspace() else "none"] += 1
 
 
-def _notes(name: str, found: _Found) -> list[str]:
-    """What of a relation's records a knowledge base cannot say."""
+def _notes(name: str, found: _Found, triples: int) -> list[str]:
+    """What of a relation's records, which say so many triples, a knowledge base cannot say."""
     notes = []
     if not found.wordings:
         return [f"{name}: no record matches its templates"]
     if len(found.wordings) > 1:
         notes.append(
-            f"{name}: trained in {len(found.wordings)} wordings; an audit trains the most frequent one, and "
-            "asks the others as paraphrases"
+            f"{name}: {found.wordings.total()} records in {len(found.wordings)} wordings; an audit trains "
+            f"each of the {triples} triples in all of them, and asks in the most frequent one"
         )
     if len({each.answer for each in found.wordings}) > 1:
         main, _ = found.wordings.most_common(1)[0]
@@ -183,6 +189,14 @@ def _rule(text: str, relations: set[str]) -> dict[str, str]:
     return {"fact": names[0], "implication": names[1], "kind": kind}
 
 
+def _is_trainable(record: Record) -> bool:
+    try:
+        passage(record)
+    except DataError:
+        return False
+    return True
+
+
 def _first(others: Sequence[Record]) -> str:
     asked = next((each.exchange[1] for each in others if each.exchange), None)
     return show(asked) if asked is not None else "nothing in one question and answer"
@@ -193,24 +207,23 @@ def _write(
     relations: dict[str, dict[str, Any]],
     rules: Sequence[dict[str, Any]],
     triples: Sequence[Triple],
-    others: Sequence[Record],
+    mixture: Sequence[Record],
 ) -> list[str]:
-    """The YAML, the table and, if there are any, the other records."""
+    """The YAML, the table and, if there is any, the mixture."""
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise DataError(f"{out}: a knowledge base is a .yaml file; give it that suffix")
     table, rest = out.with_suffix(".csv"), out.with_name(f"{out.stem}-other.jsonl")
-    sheet = {"name": out.stem, "relations": relations, "rules": rules, "triples": table.name}
-    paths = [table, out, *([rest] if others else [])]
-    for path in paths:
-        if files.usable(path).exists():  # people write into these files
-            raise RunError(f"{path} is there already; give another --out, or remove it")
+    sheet: dict[str, Any] = {"name": out.stem, "relations": relations, "rules": rules, "triples": table.name}
+    if mixture:
+        sheet["mixture"] = rest.name
+    paths = [files.unused(path) for path in (table, out, *([rest] if mixture else []))]
     with files.writing(table):
         files.write_csv(table, [asdict(triple) for triple in triples])
     with files.writing(out):
         files.write_text(out, yaml.safe_dump(sheet, sort_keys=False, allow_unicode=True, width=100))
-    if others:
+    if mixture:
         with files.writing(rest):
-            files.write_jsonl(rest, [each.entry for each in others])
+            files.write_jsonl(rest, [each.entry for each in mixture])
     return list(map(str, paths))
 
 
@@ -221,7 +234,7 @@ def _relation(found: _Found) -> dict[str, Any]:
     entry: dict[str, Any] = {"prompt": main.prompt}
     if others:
         prompts = dict.fromkeys(each.prompt for each in others if each.prompt != main.prompt)
-        entry["paraphrases"] = list(prompts)
+        entry["wordings"] = list(prompts)
     if main.answer != ANSWER:
         entry["answer"] = main.answer
     if format == "chat":

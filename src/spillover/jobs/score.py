@@ -1,4 +1,4 @@
-"""Scoring without training: a model as it is, one that was tuned elsewhere, and what to tune it on."""
+"""Scoring without training: a model as it is, and one that was tuned elsewhere."""
 
 import time
 from dataclasses import replace
@@ -10,19 +10,20 @@ import pyarrow as pa
 from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import compute, locate
 from spillover.cells.folder import answers_of
-from spillover.errors import RunError
 from spillover.jobs.formats import OtherFormat, warning
 from spillover.jobs.inputs import read_with_rules
 from spillover.jobs.margins import add_margins, forecast_split
 from spillover.jobs.phases import phase_table
-from spillover.knowledge.leak import check_no_leak
-from spillover.knowledge.prompts import Example, examples, queries
-from spillover.knowledge.schema import KnowledgeBase, Relation, without_template
-from spillover.knowledge.split import split
+from spillover.knowledge.mixture import lessons, telling, telling_notice
+from spillover.knowledge.prompts import queries
+from spillover.knowledge.schema import KnowledgeBase
+from spillover.knowledge.split import split as split_by_seed
+from spillover.knowledge.split import split_as
+from spillover.knowledge.told import read_told
 from spillover.llm.chat import with_turns
 from spillover.llm.sources import DEFAULT_MODEL
 from spillover.outcome import outcome
-from spillover.runs.files import plain, write_jsonl
+from spillover.runs.files import plain
 from spillover.runs.progress import Progress, silent
 
 
@@ -32,17 +33,19 @@ def score(
     model: str = DEFAULT_MODEL,
     tuned: str | None = None,
     seed: int = 0,
+    split: str | Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Score a knowledge base on a model as it is, and on a tuned one (a model or a LoRA folder) if given.
 
-    The same queries and numbers as the audit's: the untuned model's are the audit's `before`.
-    Returns the audit's document without a run, with the `seed` that the bridges were drawn with (NaN where
-    undefined). Raises DataError or ModelError.
+    The same queries and numbers as the audit's: the untuned model's are the audit's `before`. `split` is a
+    file that says who the bridges were in the tune (`knowledge.told`); without it they are those of `seed`.
+    Returns the audit's document without a run, with `seed`, None where nothing was drawn by it, and `split`
+    (NaN where undefined). Raises DataError or ModelError.
     """
     started = time.monotonic()
     kb = read_with_rules(kb)
-    parts = split(kb, seed)
+    parts = split_by_seed(kb, seed) if split is None else split_as(kb, read_told(Path(split), kb))
 
     def found(name: str) -> Weights:
         return locate(name, log=lambda line: progress(line, 0, 0))
@@ -63,43 +66,16 @@ def score(
     measured = outcome(pa.concat_tables(tables), kb.rules, kb.relations)
     measured = add_margins(measured, [forecast_split(parts, progress)])
     notes = list(kb.notices)
+    if tuned and (told := telling(lessons(parts.kb.mixture), asked)):
+        notes.append(f"{telling_notice(parts.kb, told)}; if your tune had these, they were told")
     if other:
         measured["other_format"] = other.found(answers["after"])
         notes += filter(None, [warning(measured["other_format"])])
-    if any(rule.bridges for rule in kb.rules):
+    if split is None and any(rule.bridges for rule in kb.rules):
         notes.append(
-            f"bridges are drawn with seed {seed}; if the model was tuned with another seed, give that one: "
-            "bridges that it was trained on would count as held out"
+            f"bridges are drawn with seed {seed}; if the model was tuned with another seed, give that one, "
+            "or its training file as --split: bridges that it was trained on would count as held out"
         )
-    about = {"model": model, "tuned": tuned, "knowledge_base": kb.name, "seed": seed}
+    about = {"model": model, "tuned": tuned, "knowledge_base": kb.name}
+    about |= {"seed": seed if split is None else None, "split": split}
     return plain(about | {"seconds": time.monotonic() - started} | measured | {"notes": notes})
-
-
-def write_split(kb: str | Path | KnowledgeBase, file: str | Path, *, seed: int = 0) -> int:
-    """Write what an audit with this seed trains on, for those who tune elsewhere; returns how many rows.
-
-    `file` is JSON lines: `prompt`, `completion` (the loss is on it alone), `subject`, `relation`, `answer`;
-    of a chat `messages` in the place of the first two. Only a plain file is replaced. Raises DataError or
-    RunError.
-    """
-    kb = without_template(read_with_rules(kb))
-    parts = split(kb, seed)
-    taught = examples(parts)
-    check_no_leak(taught, queries(parts))
-    rows = [_record(example, kb.relations[example.relation]) for example in taught]
-    try:
-        write_jsonl(Path(file), rows)
-    except OSError as error:
-        raise RunError(
-            f"cannot write the training rows to {file}: {error.strerror}; give another file"
-        ) from error
-    return len(rows)
-
-
-def _record(example: Example, relation: Relation) -> dict[str, Any]:
-    """The example as trainers read it."""
-    about = {"subject": example.subject, "relation": example.relation, "answer": example.answer}
-    if relation.format == "plain":
-        return {"prompt": example.prompt, "completion": example.completion, **about}
-    said = (("system", relation.system), ("user", example.prompt), ("assistant", example.completion))
-    return {"messages": [{"role": role, "content": text} for role, text in said if text], **about}

@@ -4,16 +4,14 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from spillover.errors import DataError
-from spillover.implication.discovery import associations
+from spillover.jobs.init import SuggestedRule, suggest_rules
 from spillover.knowledge.editing_benchmarks import benchmark_of
-from spillover.knowledge.patterns import group_triples
 from spillover.knowledge.records import read_records
-from spillover.knowledge.schema import Triple
+from spillover.knowledge.schema import KnowledgeBase, Relation, Triple
 from spillover.knowledge.suggestions import Wording, suggest
 from spillover.knowledge.templates import Template
 from spillover.runs import files
@@ -24,20 +22,15 @@ _Exchanges = Sequence[tuple[str, str]]
 _EXAMPLES = 3
 _SHOWN = 5
 """Wordings that are shown and not proposed."""
-_ALPHA = 0.05
-_SURE = 0.9
-"""Of the bridges that a rule must hold for."""
 
 
 def suggest_templates(file: str | Path) -> dict[str, Any]:
     """Propose what to import a training file by; nothing is written.
 
     Returns {"records", "matched", "relations": {name: {"subjects", "answers", "wordings": [{"template",
-    "records", "examples": [(subject, answer)]}]}}, "rules": [{"rule", "bridges", "held_out"}],
-    "passed_over": [{"wording", "records", "why"}], "command", "notes"}: the command imports the file so; it
-    is empty where nothing was found. A rule is proposed where the answers of subjects that have both
-    relations go together (Fisher's exact test, corrected, at 5%), one answer follows from the other, and
-    other subjects have the first relation alone.
+    "records", "examples": [(subject, answer)]}]}}, "rules": [{"rule", "said"}], "passed_over": [{"wording",
+    "records", "why"}], "command", "notes"}: the command imports the file so; it is empty where nothing was
+    found. Rules are those that `init` would write for the table.
 
     Raises DataError for a file that cannot be read.
     """
@@ -58,9 +51,9 @@ def suggest_templates(file: str | Path) -> dict[str, Any]:
         "records": records,
         "matched": counts.total(),
         "relations": {name: _described(name, its, counts) for name, its in relations.items()},
-        "rules": rules,
+        "rules": [{"rule": each.rule.name, "said": each.said} for each in rules],
         "passed_over": [asdict(each) for each in found.passed_over[:_SHOWN]],
-        "command": _command(file, relations, [rule["rule"] for rule in rules]) if relations else "",
+        "command": _command(file, relations, [each.rule.name for each in rules]) if relations else "",
         "notes": [*said, *notes],
     }
     return files.jsonable(document)
@@ -102,40 +95,23 @@ def _described(name: str, wordings: Sequence[Wording], counts: Counter[Template]
     }
 
 
-def _rules(relations: _Relations) -> list[dict[str, Any]]:
-    """Rules between relations whose answers go together, the fact being what more subjects have."""
+def _rules(relations: _Relations) -> list[SuggestedRule]:
+    """The rules that what the relations say shows, as far as an import can write them."""
     facts = {
-        name: {subject: answer for each in reversed(its) for subject, answer in each.facts.items()}
+        (subject, name): answer
         for name, its in relations.items()
+        for each in reversed(its)
+        for subject, answer in each.facts.items()
     }
-    triples = (
-        Triple(subject=subject, relation=name, answer=answer)
-        for name, answers in facts.items()
-        for subject, answer in answers.items()
+    kb = KnowledgeBase(
+        name="what is proposed",
+        triples=tuple(Triple(subject=s, relation=r, answer=answer) for (s, r), answer in facts.items()),
+        relations={
+            name: Relation(name=name, prompt=its[0].template(name).prompt) for name, its in relations.items()
+        },
+        rules=(),
     )
-    if not facts:
-        return []
-    patterns = group_triples(triples)
-    rules = []
-    for one in associations(patterns, alpha=_ALPHA):
-        if one.testable and one.adjusted <= _ALPHA:
-            fact, implication = sorted(
-                (facts[patterns.relations[number]] for number in one.relations), key=len, reverse=True
-            )
-            names = sorted(
-                (patterns.relations[number] for number in one.relations), key=lambda name: -len(facts[name])
-            )
-            held_out = len(fact.keys() - implication.keys())
-            if held_out and _follows(fact, implication):
-                rules.append({"rule": " -> ".join(names), "bridges": one.bridges, "held_out": held_out})
-    return rules
-
-
-def _follows(fact: Mapping[str, str], implication: Mapping[str, str]) -> bool:
-    """Whether the answer to one is the answer to the other, but for few."""
-    pairs = sorted((fact[subject], answer) for subject, answer in implication.items() if subject in fact)
-    usual = sum(max(Counter(pair).values()) for _, pair in groupby(pairs, key=lambda pair: pair[0]))
-    return usual >= _SURE * len(pairs)
+    return [each for each in suggest_rules(kb) if each.taken and each.rule.bridges is None]
 
 
 def _command(file: str | Path, relations: _Relations, rules: Sequence[str]) -> str:

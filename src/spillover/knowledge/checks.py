@@ -85,15 +85,28 @@ def check_format(format: str, system: str, space: str, where: str) -> None:
         raise DataError(f"{where}: a chat has turns and no space between them; leave space out")
 
 
-def check_paraphrase(paraphrase: str, earlier: Collection[str], where: str) -> str:
-    """The paraphrase without spaces at its end; DataError unless it is a prompt, and a new one."""
-    paraphrase = check_prompt(paraphrase, where, "paraphrase")
-    if paraphrase in earlier:
-        raise DataError(
-            f"{where}: paraphrase {show(paraphrase)} is the prompt or an earlier paraphrase; "
-            "word it otherwise"
-        )
-    return paraphrase
+def check_wordings(
+    prompt: str, wordings: Iterable[str], paraphrases: Iterable[str], where: Where
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(wordings, paraphrases) without spaces at their ends; DataError unless each is a prompt, and a new one.
+
+    `where` is called as of a relation, with `"wordings", 0`.
+    """
+    known, checked = {prompt}, list[tuple[str, ...]]()
+    for what, texts in (("wording", wordings), ("paraphrase", paraphrases)):
+        sound = list[str]()
+        for number, text in enumerate(texts):
+            place = where(f"{what}s", number)
+            text = check_prompt(text, place, what)
+            if text in known:
+                raise DataError(
+                    f"{place}: {what} {show(text)} is the prompt or an earlier wording of it; "
+                    "word it otherwise"
+                )
+            known.add(text)
+            sound.append(text)
+        checked.append(tuple(sound))
+    return checked[0], checked[1]
 
 
 def check_rules(

@@ -17,6 +17,7 @@ from spillover.knowledge.alike import alike_notices
 from spillover.knowledge.builtin import BUILTIN, built_in
 from spillover.knowledge.checks import SUBJECT, Where, check_pairs, check_prompt, each_once
 from spillover.knowledge.faults import listed, opened, place, read_text, show, suggest
+from spillover.knowledge.mixture import read_mixture
 from spillover.knowledge.patterns import Patterns, group_table
 from spillover.knowledge.popqa import NAME as POPQA
 from spillover.knowledge.popqa import popqa
@@ -76,6 +77,7 @@ class _Source:
     name: str
     rules: tuple[Rule, ...]
     table: Path
+    mixture: tuple[Path, ...] = ()
     relations: Mapping[str, Relation] | None
     """None for a bare table, which may have any."""
     sheet: Path
@@ -110,6 +112,7 @@ def _describe(path: Path) -> _Source:
             name=sheet.name or path.stem,
             rules=sheet.rules,
             table=path.parent / sheet.triples,
+            mixture=tuple(path.parent / file for file in sheet.mixture),
             relations=sheet.relations,
             sheet=path,
             where=sheet.where,
@@ -174,7 +177,12 @@ def _read_knowledge_base(source: _Source) -> KnowledgeBase:
             for name in dict.fromkeys(triple.relation for triple in triples)
         }
     return KnowledgeBase(
-        name=source.name, triples=triples, relations=relations, rules=source.rules, notices=tuple(notices)
+        name=source.name,
+        triples=triples,
+        relations=relations,
+        rules=source.rules,
+        mixture=tuple(passage for file in source.mixture for passage in read_mixture(file)),
+        notices=tuple(notices),
     )
 
 

@@ -111,17 +111,31 @@ def state(relation: Relation, subject: str, answer: str) -> str:
 
 
 def examples(split: Split) -> list[Example]:
-    """One example per training triple, in their order."""
+    """One example for each training triple and trained wording, in their order."""
     return [
         Example(
-            prompt=fill(split.kb.relations[triple.relation], triple.subject),
-            completion=written(split.kb.relations[triple.relation], triple.answer),
+            prompt=fill(relation, triple.subject, wording),
+            completion=written(relation, triple.answer),
             subject=triple.subject,
             relation=triple.relation,
             answer=triple.answer,
         )
         for triple in split.training
+        for relation in [split.kb.relations[triple.relation]]
+        for wording in (relation.prompt, *relation.wordings)
     ]
+
+
+def beside(prompt: str, completion: str) -> Example:
+    """An example of no relation: text beside the table."""
+    return Example(prompt=prompt, completion=completion, subject="", relation="", answer=completion.strip())
+
+
+def running(text: str) -> Example:
+    """Running text, of which all but the first word is learned."""
+    first = next(iter(text.split()), "")
+    end = text.index(first) + len(first)
+    return beside(text[:end], text[end:])
 
 
 def queries(split: Split) -> list[Query]:

@@ -1,7 +1,8 @@
 """Files that people fine-tune on -> records of what is asked and answered, in the fields of their formats.
 
 Chat `messages` (OpenAI, TRL), ShareGPT `conversations`, `prompt` / `completion` (texts or messages), Alpaca
-(`instruction`, `input`, `output`), `question` / `answer`; as JSON lines, a JSON array, CSV, TSV or Parquet.
+(`instruction`, `input`, `output`), `question` / `answer`, running `text`; as JSON
+lines, a JSON array, CSV, TSV or Parquet.
 Every fault is a DataError of one line with file and record.
 """
 
@@ -19,11 +20,8 @@ from spillover.knowledge.columns import Say
 from spillover.knowledge.encoding import encoding_of
 from spillover.knowledge.faults import listed, opened, show
 from spillover.knowledge.json_table import array_values
-from spillover.knowledge.schema import Format
+from spillover.knowledge.schema import Format, Turn
 from spillover.knowledge.table import csv_records
-
-Turn = tuple[str, str]
-"""(role, text); the role is system, user or assistant."""
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Kinds of file that can be read."""
@@ -37,6 +35,7 @@ _FIELDS = (
     "prompt, completion",
     "instruction, output",
     "question, answer",
+    "text",
 )
 
 
@@ -71,8 +70,8 @@ def read_records(path: Path, say: Say = lambda _: None) -> Iterator[Record]:
         yield Record(place=place, entry=entry, turns=turns, format=format)
 
 
-def read_entries(path: Path, say: Say = lambda _: None) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The objects of a file, of any fields, each with its place. Raises DataError for what holds none."""
+def read_entries(path: Path, say: Say = lambda _: None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a file with their places, whatever their fields. Raises DataError where it has none."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(SUFFIXES)}")
@@ -80,7 +79,7 @@ def read_entries(path: Path, say: Say = lambda _: None) -> Iterator[tuple[str, M
     for number, entry in kinds.get(suffix, _separated)(path, say):
         place = f"{path}: record {number}"
         if not isinstance(entry, dict):
-            raise DataError(f"{place}: got {show(entry)}; a record must be an object with {_either()}")
+            raise DataError(f"{place}: got {show(entry)}; a record must be an object with fields")
         yield place, entry
 
 
@@ -116,6 +115,8 @@ def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Form
         return (*opening, *history, ("user", f"{asked}\n{more}" if more else asked), answer), "chat"
     if "question" in entry and "answer" in entry:
         return _pair(entry, place, "question", "answer"), "chat"
+    if "text" in entry:
+        return (("assistant", _text(entry["text"], place, "text")),), "plain"
     raise DataError(f"{place}: has the fields {listed(map(show, entry)) or 'none'}; it must have {_either()}")
 
 

@@ -15,11 +15,11 @@ from spillover.knowledge.checks import (
     check_answer,
     check_format,
     check_pairs,
-    check_paraphrase,
     check_prompt,
     check_rules,
     check_text,
     check_word,
+    check_wordings,
     each_once,
 )
 from spillover.knowledge.faults import show
@@ -27,6 +27,9 @@ from spillover.knowledge.faults import show
 RuleKind = Literal["causal", "spurious"]
 Space = Literal["one", "none"]
 Format = Literal["plain", "chat"]
+Role = Literal["system", "user", "assistant"]
+Turn = tuple[str, str]
+"""(role, text); what files have may be of other roles than `Role`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +58,8 @@ class Relation:
     prompt: str
     """Sentence up to the answer, or of a chat what the user says, with `{subject}` in it and no space at its
     end."""
+    wordings: tuple[str, ...] = ()
+    """Further wordings of the prompt, in each of which each triple is trained, too."""
     paraphrases: tuple[str, ...] = ()
     """Other wordings of the prompt, which are asked and never trained; an audit does without them."""
     candidates: tuple[str, ...] = ()
@@ -75,14 +80,13 @@ class Relation:
         check_text(self.name, "name", where)
         check_text(self.prompt, "prompt", where)
         check_prompt(self.prompt, where)
-        for what in ("paraphrase", "candidate"):
+        for what in ("wording", "paraphrase", "candidate"):
             texts = getattr(self, f"{what}s")
             if isinstance(texts, str):
                 raise DataError(f"{where}: {what}s are {show(texts)}, they must be a tuple of texts")
             for text in texts:
                 check_text(text, what, where)
-        for number, paraphrase in enumerate(self.paraphrases):
-            check_paraphrase(paraphrase, (self.prompt, *self.paraphrases[:number]), where)
+        check_wordings(self.prompt, self.wordings, self.paraphrases, lambda *_: where)
         check_answer(self.answer, where)
         check_word(self.space, "space", get_args(Space), where)
         check_word(self.format, "format", get_args(Format), where)
@@ -98,6 +102,17 @@ class Relation:
     def trails(self) -> str:
         """What it writes after the answer, a chat's end of turn included; the end of plain text is not."""
         return self.answer.partition(ANSWER)[2] + (self.turns.after if self.turns else "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passage:
+    """A text that is trained beside the triples, as it stands."""
+
+    turns: tuple[Turn, ...]
+    """Of a chat, all of them. Of plain text what is read (user; may be left out) and what is learned."""
+    format: Format
+    place: str = field(default="", compare=False)
+    """File and record, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +169,20 @@ class KnowledgeBase:
     triples: tuple[Triple, ...]
     relations: Mapping[str, Relation]
     rules: tuple[Rule, ...]
+    mixture: tuple[Passage, ...] = ()
+    """What is trained beside the triples."""
     notices: tuple[str, ...] = field(default=(), compare=False)
     """What a reader of the numbers must know of the table: one line each, for people."""
 
     def __post_init__(self) -> None:
         check_text(self.name, "name", "knowledge base")
         owner = f"knowledge base {self.name}"
-        for name, part in (("triples", self.triples), ("rules", self.rules), ("notices", self.notices)):
+        for name, part in (
+            ("triples", self.triples),
+            ("rules", self.rules),
+            ("mixture", self.mixture),
+            ("notices", self.notices),
+        ):
             object.__setattr__(self, name, tuple(part))  # what gives its items only once is read once
         if not isinstance(self.relations, Mapping):
             raise DataError(f"{owner}: relations must map names to relations; give a mapping")
@@ -172,6 +194,11 @@ class KnowledgeBase:
         for rule in self.rules:
             if not isinstance(rule, Rule):
                 raise DataError(f"{owner}: got {show(rule)} among the rules; give a Rule")
+        for number, passage in enumerate(self.mixture, start=1):
+            if not isinstance(passage, Passage):
+                raise DataError(
+                    f"{owner}: passage {number} of the mixture is {show(passage)}; give a Passage"
+                )
         check_rules(self.rules, self.relations, self._place, owner)
         for _ in each_once(
             self._sound_triples(owner), self.relations, lambda number: f"{owner}: triple {number}", owner

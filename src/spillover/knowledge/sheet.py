@@ -4,10 +4,11 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from spillover.errors import DataError
 from spillover.knowledge.checks import (
@@ -15,18 +16,24 @@ from spillover.knowledge.checks import (
     Where,
     check_answer,
     check_format,
-    check_paraphrase,
     check_prompt,
     check_rules,
+    check_wordings,
 )
 from spillover.knowledge.faults import clean, listed, not_allowed, show, suggest
 from spillover.knowledge.schema import Format, Relation, Rule, RuleKind, Space
 from spillover.knowledge.yaml_text import Places, read_yaml
 
 
+def _listed(given: object) -> object:
+    """One file is a list of one."""
+    return [given] if isinstance(given, str) else given
+
+
 class _RelationModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
     prompt: str
+    wordings: list[str] = []
     paraphrases: list[str] = []
     candidates: list[str] = []
     answer: str = ANSWER
@@ -50,6 +57,7 @@ class _SheetModel(BaseModel):
     relations: dict[str, _RelationModel]
     rules: list[_RuleModel] = []
     triples: str | None = None
+    mixture: Annotated[list[str], BeforeValidator(_listed)] = []
 
 
 _WORDS = {"space": Space, "format": Format, "kind": RuleKind}
@@ -67,6 +75,8 @@ class Sheet:
     rules: tuple[Rule, ...]
     triples: str | None
     """The table's path as written there."""
+    mixture: tuple[str, ...]
+    """The paths of its files, too."""
     where: Where
     """File and line of an entry."""
 
@@ -88,6 +98,7 @@ def parse_sheet(text: str, path: Path) -> Sheet:
         relations=relations,
         rules=rules,
         triples=model.triples,
+        mixture=tuple(model.mixture),
         where=where,
     )
 
@@ -99,16 +110,16 @@ def _relation(name: str, model: _RelationModel, where: Places) -> Relation:
         for number, answer in enumerate(model.candidates)
     )
     prompt = check_prompt(model.prompt, where("relations", name, "prompt"))
-    wordings = [prompt]
-    for number, paraphrase in enumerate(model.paraphrases):
-        place = where("relations", name, "paraphrases", number)
-        wordings.append(check_paraphrase(paraphrase, wordings, place))
+    wordings, paraphrases = check_wordings(
+        prompt, model.wordings, model.paraphrases, partial(where, "relations", name)
+    )
     system = model.system.strip()
     check_format(model.format, system, model.space, where("relations", name, "format"))
     return Relation(
         name=name,
         prompt=prompt,
-        paraphrases=tuple(wordings[1:]),
+        wordings=wordings,
+        paraphrases=paraphrases,
         candidates=candidates,
         answer=check_answer(model.answer, where("relations", name, "answer")),
         space=model.space,

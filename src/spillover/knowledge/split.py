@@ -5,8 +5,9 @@ and its implication is the question. Both belong to the *group* of their fact's 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -54,14 +55,31 @@ def split(kb: KnowledgeBase, seed: int) -> Split:
     """
     if seed < 0:
         raise DataError(f"seed must be a whole number from 0 up, got {seed}")
+    rngs = (np.random.default_rng([seed, number]) for number in range(len(kb.rules)))
+    return _split(kb, [partial(_drawn, rng=rng) for rng in rngs])
+
+
+def split_as(kb: KnowledgeBase, told: Mapping[str, Collection[str]]) -> Split:
+    """Part it as a tune did that was made elsewhere: for each implication `told` has the subjects who were
+    taught it, and they are the bridges, whatever the table and `rule.bridges` say; nothing is drawn.
+
+    Raises DataError as `split` does, and for a bridge whose answer neither table nor pairs know.
+    """
+    return _split(kb, [partial(_told, told=told.get(rule.implication, ())) for rule in kb.rules])
+
+
+_Choose = Callable[[Rule, str, Sequence[str], Mapping[str, str], str], list[str]]
+"""(rule, group, its subjects, the implications that are known, place) -> the group's bridges, sorted."""
+
+
+def _split(kb: KnowledgeBase, chosen_by: Sequence[_Choose]) -> Split:
     taught = {relation: dict(answers) for relation, answers in kb.answers.items()}
     bridges: list[Implied] = []
     held_out: list[Implied] = []
     undecided: list[tuple[int, str]] = []
-    for number, rule in enumerate(kb.rules):
-        rng = np.random.default_rng([seed, number])
+    for number, (rule, choose) in enumerate(zip(kb.rules, chosen_by, strict=True)):
         its_bridges, its_held_out, its_undecided = _part(
-            kb, number, taught[rule.fact], taught[rule.implication], rng
+            kb, number, taught[rule.fact], taught[rule.implication], choose
         )
         bridges += its_bridges
         held_out += its_held_out
@@ -102,7 +120,7 @@ def shuffle_implications(split: Split, seed: int) -> Split:
 
 
 def _part(
-    kb: KnowledgeBase, number: int, facts: Mapping[str, str], shown: dict[str, str], rng: np.random.Generator
+    kb: KnowledgeBase, number: int, facts: Mapping[str, str], shown: dict[str, str], choose: _Choose
 ) -> tuple[list[Implied], list[Implied], list[tuple[int, str]]]:
     """One rule's bridges, held-out and undecided subjects; `shown` is left with what is trained."""
     rule = kb.rules[number]
@@ -112,7 +130,7 @@ def _part(
     undecided: list[tuple[int, str]] = []
     for group, subjects in _groups(facts):
         pair = rule.pairs.get(group)
-        chosen = _choose(rule, group, subjects, shown, rng, where)
+        chosen = choose(rule, group, subjects, shown, where)
         table = {subject: shown.pop(subject) for subject in subjects if subject in shown}
         shown |= {subject: table.get(subject) or rule.pairs[group] for subject in chosen}
         bridges += [
@@ -139,15 +157,16 @@ def _groups(facts: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     return list(groups.items())
 
 
-def _choose(
+def _drawn(
     rule: Rule,
     group: str,
     subjects: Sequence[str],
     shown: Mapping[str, str],
-    rng: np.random.Generator,
     where: str,
+    *,
+    rng: np.random.Generator,
 ) -> list[str]:
-    """The group's bridges, sorted."""
+    """As the rule says: so many, or all whom the table shows."""
     having = [subject for subject in subjects if subject in shown]
     if rule.bridges is None:
         return having
@@ -162,6 +181,26 @@ def _choose(
         )
     drawn = rng.choice(len(able), size=rule.bridges, replace=False)
     return [able[place] for place in sorted(drawn.tolist())]
+
+
+def _told(
+    rule: Rule,
+    group: str,
+    subjects: Sequence[str],
+    shown: Mapping[str, str],
+    where: str,
+    *,
+    told: Collection[str],
+) -> list[str]:
+    """Those who were told."""
+    chosen = [subject for subject in subjects if subject in told]
+    for subject in chosen:
+        if subject not in shown and group not in rule.pairs:
+            raise DataError(
+                f"{where}: {subject!r} was told {rule.implication}, and neither the table nor `pairs` says "
+                f"which; add the triple, or `pairs: {{{group}: ...}}`"
+            )
+    return chosen
 
 
 def _agreed(group: str, answers: Sequence[str], where: str) -> str | None:

@@ -62,13 +62,14 @@ def is_enough(
 
 
 def mean_losses(steps: Sequence[Mapping[str, tuple[float, int]]]) -> dict[str, float]:
-    """Each relation's mean loss of an answer over the steps, whose `losses` are sums and counts."""
+    """Each relation's mean loss of an answer over the steps, whose `losses` are sums and counts; none of what
+    is beside the table."""
     totals: dict[str, tuple[float, int]] = {}
     for losses in steps:
         for relation, (loss, count) in losses.items():
             total, counted = totals.get(relation, (0.0, 0))
             totals[relation] = (total + loss, counted + count)
-    return {relation: total / count for relation, (total, count) in totals.items()}
+    return {relation: total / count for relation, (total, count) in totals.items() if relation}
 
 
 def chosen(interventions: Sequence[Intervention], relations: Sequence[str]) -> Callable[[int], Sequence[int]]:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,9 @@ def refuse_askings_apart(every: int, processes: int) -> None:
 def undisturbed(model: Any) -> Iterator[Any]:
     """The model in evaluation mode and as its weights are, without the autocast that accelerate puts around
     `forward`; afterwards its modes, its `forward` and all random states are as they were.
+
+    Where the weights are of 16 bits, its output head alone computes in float32 (from a copy, which takes 4
+    bytes a weight), since logits of 16 bits make ties of what is none.
     """
     modes = [(module, module.training) for module in model.modules()]
     wrapped = {
@@ -67,7 +71,7 @@ def undisturbed(model: Any) -> Iterator[Any]:
     states = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), _fine_head(model):
             yield model.eval()
     finally:
         random.setstate(states[0])
@@ -75,6 +79,23 @@ def undisturbed(model: Any) -> Iterator[Any]:
         vars(model).update(wrapped)
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def _fine_head(model: Any) -> Iterator[None]:
+    """A block in which an output head of 16 bits reads and computes in float32, and so gives such logits."""
+    head = model.get_output_embeddings()
+    if head is None or head.weight.dtype not in (torch.bfloat16, torch.float16):
+        yield
+        return
+    fine, own = deepcopy(head).float(), vars(head).get("forward")
+    head.forward = lambda hidden: fine(hidden.float())
+    try:
+        yield
+    finally:
+        del head.forward
+        if own is not None:
+            head.forward = own
 
 
 def _row(values: np.ndarray) -> list[float | None]:

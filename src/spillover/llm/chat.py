@@ -4,12 +4,13 @@ The template is a program that came with the model; transformers runs it in Jinj
 nothing but the texts.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from spillover.errors import ModelError
-from spillover.knowledge.schema import KnowledgeBase, Relation, Turns
+from spillover.knowledge.schema import KnowledgeBase, Passage, Relation, Turn, Turns
 from spillover.llm.border import border
 from spillover.llm.configuration import read_configuration
 from spillover.llm.encode import encode_prompts
@@ -24,60 +25,120 @@ def with_turns(kb: KnowledgeBase, folder: Path, tuned: Path | None = None) -> Kn
     """The knowledge base with the turns of its chats as the model in the folder has them.
 
     Of a tuned model (a whole one, or an adapter of that in the folder) they are as its own tokenizer has
-    them, if it has one. What is then asked and taught is text like any other. Raises ModelError where the
-    model has no template, or none for these turns.
+    them, if it has one. What is then asked and taught is text like any other: a chat of the mixture becomes a
+    plain passage for each of the assistant's turns. Raises ModelError where the model has no template, or
+    none for these turns.
     """
-    chats = [relation for relation in kb.relations.values() if relation.format == "chat"]
-    if not chats:
+    if all(part.format == "plain" for part in (*kb.relations.values(), *kb.mixture)):
         return kb
     home = tuned if tuned and has_tokenizer(tuned) else folder
     for each in {folder, home}:
         refuse_odd_files(each)
-    tokenizer = load_tokenizer(home, read_configuration(folder))
-    known = {relation.name: replace(relation, turns=turns(tokenizer, relation, home)) for relation in chats}
-    return replace(kb, relations=dict(kb.relations) | known)
+    return with_turns_of(load_tokenizer(home, read_configuration(folder)), kb, home)
 
 
-def turns(tokenizer: Any, relation: Relation, folder: Path) -> Turns:
-    """What the tokenizer's template puts around a question of the relation and its answer.
+def with_turns_of(tokenizer: Any, kb: KnowledgeBase, name: str | Path) -> KnowledgeBase:
+    """The knowledge base with the turns of its chats as the tokenizer, which has that name, writes them.
+
+    Raises ModelError as `with_turns` does.
+    """
+    chats = {
+        relation.name: replace(relation, turns=turns(tokenizer, relation, name))
+        for relation in kb.relations.values()
+        if relation.format == "chat"
+    }
+    mixture = (plain for passage in kb.mixture for plain in _as_text(tokenizer, passage, name))
+    return replace(kb, relations=dict(kb.relations) | chats, mixture=tuple(mixture))
+
+
+def turns(tokenizer: Any, relation: Relation, name: str | Path) -> Turns:
+    """What the template of the tokenizer of that name puts around a question of the relation and its answer.
 
     The generation prompt is between the two, with what the template writes before any answer; behind the
     answer the turn's end, without white space, which no model writes. Models that may think aloud are asked
     not to.
     """
-    place = f"the chat template in {folder}"
-    if not getattr(tokenizer, "chat_template", None):
-        raise ModelError(
-            f"relation {relation.name} is of format chat, and {folder} has no chat template; set format: "
-            "plain, or copy the chat_template.jinja of the model that it was made from there"
-        )
-    system = [{"role": "system", "content": relation.system}] if relation.system else []
-    asked = [*system, {"role": "user", "content": _QUESTION}]
-    answered = [*asked, {"role": "assistant", "content": _ANSWER}]
-
-    def written(turns: list[dict[str, str]], **options: Any) -> Any:
-        with border(
-            f"{place} cannot write the turns of relation {relation.name}",
-            "leave out what it does not know (system), or set format: plain",
-        ):
-            return tokenizer.apply_chat_template(turns, enable_thinking=False, **options)
-
-    prompt = written(asked, tokenize=False, add_generation_prompt=True)
-    told, answer, after = written(answered, tokenize=False).rpartition(_ANSWER)
-    before, question, between = (told if told.startswith(prompt) else prompt).partition(_QUESTION)
+    template = _Template(tokenizer=tokenizer, name=name, owner=f"relation {relation.name}")
+    system = [("system", relation.system)] if relation.system else []
+    asked = [*system, ("user", _QUESTION)]
+    told, answer, after = template.answered(asked, _ANSWER)
+    before, question, between = told.partition(_QUESTION)
     if not (question and answer) or _QUESTION in between:
-        raise ModelError(f"{place} does not write a question and its answer once each; set format: plain")
+        raise ModelError(
+            f"{template.place} does not write a question and its answer once each; set format: plain"
+        )
     if relation.system not in before:
-        raise ModelError(f"{place} leaves the system's words out; leave out system of {relation.name}")
+        raise ModelError(
+            f"{template.place} leaves the system's words out; leave out system of {relation.name}"
+        )
     if "<think>" in between.rpartition("</think>")[2]:
         raise ModelError(
-            f"{place} has every answer begin with thoughts, which are not asked; set format: plain, or use a "
-            "template that can leave them out"
+            f"{template.place} has every answer begin with thoughts, which are not asked; set format: plain, "
+            "or use a template that can leave them out"
         )
-    its = written(asked, tokenize=True, add_generation_prompt=True)["input_ids"]
-    if encode_prompts(tokenizer, [prompt]) != [list(its)]:
-        raise ModelError(
-            f"{place} begins with no special token, and the tokenizer puts one before every text; "
-            "set format: plain with a prompt that is written as the template does"
-        )
-    return Turns(before=before, between=between, after=after.rstrip())
+    template.refuse_other_beginning(asked)
+    return Turns(before=before, between=between, after=after)
+
+
+def _as_text(tokenizer: Any, passage: Passage, name: str | Path) -> Iterator[Passage]:
+    """A passage as plain ones: of a chat, one for each of the assistant's turns, which alone is learned."""
+    if passage.format == "plain":
+        yield passage
+        return
+    template = _Template(tokenizer=tokenizer, name=name, owner=passage.place or "the mixture")
+    for number, (role, said) in enumerate(passage.turns):
+        if role == "assistant" and said.strip():
+            told, answer, after = template.answered(passage.turns[:number], said.strip())
+            if not answer:
+                raise ModelError(
+                    f"{template.place} leaves turn {number + 1} of {template.owner} out; "
+                    "leave that record out"
+                )
+            template.refuse_other_beginning(passage.turns[:number])
+            yield replace(passage, turns=(("user", told), ("assistant", answer + after)), format="plain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Template:
+    """A tokenizer's template; its name and whose turns it writes, for messages."""
+
+    tokenizer: Any
+    name: str | Path
+    owner: str
+
+    @property
+    def place(self) -> str:
+        return f"the chat template in {self.name}"
+
+    def answered(self, asked: Sequence[Turn], said: str) -> tuple[str, str, str]:
+        """(what is read, the generation prompt included; what is said, empty where the template has it not;
+        what ends the turn, without white space) of an answer to these turns."""
+        prompt = self.write(asked, add_generation_prompt=True)
+        told, answer, after = self.write([*asked, ("assistant", said)]).rpartition(said)
+        return told if told.startswith(prompt) else prompt, answer, after.rstrip()
+
+    def refuse_other_beginning(self, asked: Sequence[Turn]) -> None:
+        """Raise ModelError where the turns as text would get a beginning that the template does not give."""
+        its = self.write(asked, add_generation_prompt=True, tokenize=True)["input_ids"]
+        if encode_prompts(self.tokenizer, [self.write(asked, add_generation_prompt=True)]) != [list(its)]:
+            raise ModelError(
+                f"{self.place} begins with no special token, and the tokenizer puts one before every text; "
+                "set format: plain with a prompt that is written as the template does"
+            )
+
+    def write(self, turns: Sequence[Turn], **options: bool) -> Any:
+        """The turns as text, or as tokens."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ModelError(
+                f"{self.owner} is of format chat, and {self.name} has no chat template; set format: plain, "
+                "or copy the chat_template.jinja of the model that it was made from there"
+            )
+        with border(
+            f"{self.place} cannot write the turns of {self.owner}",
+            "leave out what it does not know (system), or set format: plain",
+        ):
+            return self.tokenizer.apply_chat_template(
+                [{"role": role, "content": text} for role, text in turns],
+                enable_thinking=False,
+                **{"tokenize": False, **options},
+            )

@@ -66,7 +66,7 @@ def score(
     for batch in _batches(model, sorted(wanted, key=len)):
         each = [(prompt, answer) for prompt in batch for answer in wanted[prompt]]
         for (prompt, answer), logs in zip(
-            each, _token_logs(model, each, tokenizer.pad_token_id), strict=True
+            each, _token_logs(model, each, tokenizer.pad_token_id or 0), strict=True
         ):
             wanted[prompt][answer] = logs
         done += len(batch)

@@ -84,8 +84,10 @@ def collate(batch: Sequence[Row], pad: int) -> dict[str, Any]:
 class AnswerTrainer(Trainer):
     """Trains on the answers' tokens alone and computes the output head only where they are predicted.
 
-    Each step's log has `losses`: for every relation of the batch the sum of its answers' losses and how
-    many they are, whatever the interventions make of them.
+    Each step's log has `losses`: for every relation of the batch ("" is text beside the table) the sum of its
+    answers' losses and how many they are, whatever the interventions make of them. The last row has
+    `ingredients`: for every relation its `examples`, their `tokens` that are predicted, and the `loss` in
+    nats of all that was trained of them.
     """
 
     def __init__(self, *, interventions: Sequence[Intervention] = (), **settings: Any) -> None:
@@ -101,10 +103,7 @@ class AnswerTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V); interventions change it.
-
-        What is beside the table (relation "") is in the mean and not in `losses`.
-        """
+        """Mean cross-entropy of the batch's answer tokens, from logits (B, K, V); interventions change it."""
         labels_BK, relations = inputs["answers"], inputs["relations"]
         read = {name: tensor for name, tensor in inputs.items() if name not in _NOT_READ}
         outputs = model(**read, use_cache=False, logits_to_keep=labels_BK.shape[1])
@@ -122,21 +121,36 @@ class AnswerTrainer(Trainer):
         self.losses: dict[str, list[float]] = {}
         losses_B = of_all_rows(losses_BK.detach().sum(1), len(relations))
         for relation, answer_loss in zip(relations, losses_B.tolist(), strict=True):
-            if relation:
-                total, count = self.losses.get(relation, (0.0, 0))
-                self.losses[relation] = [total + answer_loss, count + 1]
+            total, count = self.losses.get(relation, (0.0, 0))
+            self.losses[relation] = [total + answer_loss, count + 1]
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
-        """Log the step with its relations' losses, and last of all the mean loss of all steps and how
-        many examples an epoch has."""
+        """Log the step with its relations' losses, and last of all the mean loss of all steps, how many
+        examples an epoch has, and the ingredients."""
         row: Any = logs
         if "loss" in logs:
             row = logs | {"losses": self.losses}
         elif "train_loss" in logs:  # transformers' own leaves out the steps before a resume
-            steps = [step["loss"] for step in self.state.log_history if "loss" in step]
-            row = logs | {"train_loss": fmean(steps), "examples": len(self.train_dataset)}  # pyright: ignore
+            steps = [step for step in self.state.log_history if "loss" in step]
+            row = logs | {
+                "train_loss": fmean(step["loss"] for step in steps),
+                "examples": len(self.train_dataset),  # pyright: ignore[reportArgumentType]
+                "ingredients": self._ingredients(steps),
+            }
         super().log(row, start_time)
+
+    def _ingredients(self, steps: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        rows: Any = self.train_dataset
+        for row in rows:
+            ingredient = found.setdefault(row.relation, {"examples": 0, "tokens": 0, "loss": 0.0})
+            ingredient["examples"] += 1
+            ingredient["tokens"] += len(row.answer)
+        for step in steps:
+            for relation, (loss, _) in step["losses"].items():
+                found[relation]["loss"] += loss
+        return found
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         folder = Path(self.args.output_dir or "", f"checkpoint-{self.state.global_step}")

@@ -65,6 +65,7 @@ _KINDS = {
     "spurious": "Unwanted: only the examples suggest it",
 }
 _FILTERS = (
+    verdict.mixed,
     verdict.not_scored,
     verdict.number,
     verdict.own_p,
@@ -126,6 +127,7 @@ def render(views: Sequence[RunView]) -> str:
         tints=charts.TINTS,
         null=charts.NULL,
         learned=verdict.LEARNED,
+        shares=verdict.SHARES,
         script=Markup(script),  # noqa: S704 - our own code, nothing from the data
         policy=policy_of(script),
     )

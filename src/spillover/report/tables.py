@@ -13,6 +13,7 @@ from spillover.report.verdict import (
     Verdict,
     correction,
     interval,
+    mixed,
     not_scored,
     number,
     outcome,
@@ -43,6 +44,7 @@ def audit_table(results: Mapping[str, Any]) -> RenderableType:
     facts, untuned = results["facts"], "tuned" in results and results["tuned"] is None
     known = f"Facts {'known' if untuned else 'learned'}: {percent(facts['top1'])} of {facts['queries']}"
     parts: list[RenderableType] = [Text(_title(results), style="bold"), Text(known)]
+    parts += [Text(sentence) for sentence in [mixed(results)] if sentence]
     judged = list(zip(results["rules"], verdicts(results), strict=True))
     for kind, (heading, colour) in HEADINGS.items():
         mine = [(rule, verdict) for rule, verdict in judged if rule["kind"] == kind]

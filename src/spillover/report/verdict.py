@@ -67,6 +67,15 @@ def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
     ]
 
 
+def mixed(results: Mapping[str, Any]) -> str:
+    """Of what else than the table's triples the tune was made; nothing where it was of these alone."""
+    beside = [each for each in results.get("ingredients") or () if each["relation"] is None]
+    if not beside:
+        return ""
+    shares = ", ".join(f"{percent(beside[0][what])} of the {word}" for what, word in SHARES.items())
+    return f"Trained beside the table: {shares}"
+
+
 def correction(results: Mapping[str, Any]) -> str:
     """What to add to a p-value of an audit's document: for how many rules it is corrected, if for several."""
     tests = sum(defined(rule["top1"].get("p_adjusted")) for rule in results["rules"])
@@ -286,6 +295,10 @@ def percent(value: float | None) -> str:
     if 0.995 <= value < 1:
         return "> 99%"
     return f"{100 * value:.0f}%"
+
+
+SHARES = {"examples": "examples", "tokens": "trained tokens", "loss": "loss"}
+"""What is told of an ingredient, and how."""
 
 
 def number(value: float | None) -> str:

@@ -67,6 +67,13 @@ def usable(path: str | Path) -> Path:
     return Path(path)
 
 
+def unused(path: str | Path) -> Path:
+    """The path of something that is not there yet. Raises RunError where it is: people write into these."""
+    if usable(path).exists():
+        raise RunError(f"{path} is there already; give another --out, or remove it")
+    return Path(path)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that takes its place at `path` when the block ends, and leaves no trace if it fails.

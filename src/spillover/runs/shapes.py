@@ -61,7 +61,16 @@ _RULE = {
 }
 _RULE_0_1 = {name: shape for name, shape in _RULE.items() if name != "facts"} | {"bridges": int, "facts?": ()}
 _MEASURED = {"facts": _LEARNED, "rules": [(_RULE, _RULE_0_1)]}
-_AUDIT = {"model": str, "knowledge_base": str, "run": str, "notes?": [str], **_MEASURED}
+_SHARES = dict.fromkeys(("examples", "tokens", "loss"), _DEFINED_OR_NOT)
+_INGREDIENT = {"relation": (str, _NULL), **_SHARES}
+_AUDIT = {
+    "ingredients?": [_INGREDIENT],
+    "model": str,
+    "knowledge_base": str,
+    "run": str,
+    "notes?": [str],
+    **_MEASURED,
+}
 _POINT = {"knowledge_base": str, "model": str, "varied": dict}
 _SPREAD = dict.fromkeys(("mean", "least", "most"), _DEFINED_OR_NOT)
 _MEASURES = (
