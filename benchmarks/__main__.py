@@ -1,7 +1,7 @@
 """Every benchmark of a few minutes: `make bench`. `margin_cost` and `risk` take longer and draw into docs;
 `endpoint` needs a server."""
 
-from benchmarks import discovery, finetuning, forecast, margin, scoring, symbolic
+from benchmarks import discovery, finetuning, forecast, margin, scoring, suggesting, symbolic
 
 if __name__ == "__main__":
     finetuning.main()
@@ -10,3 +10,4 @@ if __name__ == "__main__":
     symbolic.main()
     forecast.main()
     discovery.main()
+    suggesting.main()

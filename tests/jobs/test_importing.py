@@ -10,7 +10,9 @@ import pytest
 from spillover.errors import DataError, RunError
 from spillover.jobs.importing import import_records
 from spillover.knowledge.load import load
+from spillover.knowledge.split import split
 from tests.jobs.people import run_cli
+from tests.knowledge.test_editing_benchmarks import ripple
 from tests.tiny_models import save_tiny_chat_tokenizer, save_tiny_model
 
 LIVES = (
@@ -143,3 +145,43 @@ def test_what_cannot_be_imported_is_one_line(
         import_records(file, templates, **options)
     assert Path("mine.yaml").read_text("utf-8") == "what I wrote"
     assert "\n" not in str(caught.value)
+
+
+def edit(subject: str, answer: str) -> dict[str, Any]:
+    """A record of CounterFact."""
+    rewrite = {"subject": subject, "prompt": "{} debuted on", "relation_id": "P449"}
+    return {
+        "requested_rewrite": rewrite | {"target_new": {"str": answer, "id": answer}},
+        "paraphrase_prompts": [f"It was late. {subject} was first shown on"],
+        "neighborhood_prompts": ["Skins was released on"],
+    }
+
+
+def test_a_benchmark_of_edited_facts_needs_no_template(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "counterfact.json", tmp_path / "edits.yaml"
+    path.write_text(json.dumps([edit("Lost", "CBS"), edit("Top Gear", "Fox")]), encoding="utf-8")
+    assert run_cli("import", str(path), "--out", str(out)) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[:2] == ["2 facts of 2 records of CounterFact", "  P449: 2 triples"]
+    assert "note: 2 texts in neighborhood_prompts ask of others" in said.err
+    kb = load(out)
+    assert [(each.subject, each.answer) for each in kb.triples] == [("Lost", "CBS"), ("Top Gear", "Fox")]
+    assert kb.relations["P449"].paraphrases == ("{subject} was first shown on",)
+    with pytest.raises(DataError, match="is read by the fields of CounterFact; leave the templates out"):
+        import_records(path, LIVES, out=out)
+    with pytest.raises(DataError, match="must be written FACT -> IMPLICATION"):
+        import_records(path, rules=["P449 -> P1"], out=tmp_path / "other.yaml")
+
+
+def test_rules_of_a_benchmark_are_written_with_their_pairs(tmp_path: Path) -> None:
+    path, out = tmp_path / "popular.json", tmp_path / "edits.yaml"
+    records = [ripple("Q1", "Q858"), ripple("Q2", "Q858"), ripple("Q3", "Q30")]
+    path.write_text(json.dumps(records), encoding="utf-8")
+    found = import_records(path, out=out)
+    assert (found["format"], found["records"]) == ("RippleEdits", 3)
+    kb = load(out)
+    assert [rule.kind for rule in kb.rules] == ["causal", "causal"]
+    assert kb.rules[1].pairs == {"Syria": "Damascus", "United States of America": "Washington, D.C."}
+    assert len(split(kb, 0).held_out) == 4

@@ -80,6 +80,27 @@ def test_a_separated_table(tmp_path: Path) -> None:
     assert other.exchange == ("", "Ada lives in", " Paris")
 
 
+def test_cells_with_line_ends_of_other_scripts_and_other_encodings(tmp_path: Path) -> None:
+    path, said = tmp_path / "a.csv", list[str]()
+    path.write_text('question,answer\r\nWho\u2028is it?,"A\x0b,\r\nB"\r\n', encoding="utf-16", newline="")
+    assert [record.exchange for record in read_records(path, said.append)] == [
+        ("", "Who\u2028is it?", "A\x0b,\r\nB")
+    ]
+    assert said == [f"{path}: read as UTF-16"]
+    path.write_text("question,answer\nWho,I,you\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"record 1, line 2: 3 cells where the header has 2; put cells"):
+        list(read_records(path))
+
+
+def test_an_array_is_read_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f"[{json.dumps({'question': 'Who?', 'answer': 'I.'})}, {{", encoding="utf-8")
+    records = read_records(path)
+    assert next(records).exchange == ("", "Who?", "I.")
+    with pytest.raises(DataError, match=r"a\.json: record 2: not readable as JSON"):
+        next(records)
+
+
 def test_a_record_of_more_turns_is_no_exchange(tmp_path: Path) -> None:
     entries = [
         {"messages": [USER, ASSISTANT, USER, ASSISTANT]},
@@ -119,7 +140,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name, said in (
         ("a.parquet", "not readable as Parquet"),
         ("a.json", "not a JSON array"),
-        ("a.csv", r"a\.csv: line 1: not readable as CSV"),
+        ("a.csv", r"a\.csv:2: not readable as CSV"),
         ("a.txt", "unknown kind of file '.txt'; allowed are .jsonl"),
         ("none.jsonl", "file not found"),
     ):

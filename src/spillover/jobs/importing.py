@@ -1,4 +1,5 @@
-"""`spillover import`: records that people fine-tune on -> a knowledge base, and what of them is none."""
+"""`spillover import`: records that people fine-tune on, or benchmarks of edited facts -> a knowledge base,
+and what of them is none."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import yaml
 
 from spillover.errors import DataError
 from spillover.knowledge.checks import ANSWER
+from spillover.knowledge.editing_benchmarks import Benchmark, benchmark_of, read_benchmark
 from spillover.knowledge.faults import contradiction, show
 from spillover.knowledge.mixture import passage
 from spillover.knowledge.records import Record, read_records
@@ -33,7 +35,7 @@ class _Found:
 
 def import_records(
     file: str | Path,
-    templates: Sequence[str],
+    templates: Sequence[str] = (),
     *,
     rules: Sequence[str] = (),
     out: str | Path = "people.yaml",
@@ -43,23 +45,31 @@ def import_records(
     `templates` are written as `knowledge.templates` says; of a relation's wordings the most frequent one
     becomes its prompt, and the others are trained as further `wordings`. The other records are the knowledge
     base's mixture, as far as they can be trained. `rules` are written `FACT -> IMPLICATION`, with
-    `causal` behind where the rule is wanted. Returns {"records", "matched", "relations": {name: {"triples",
-    "wordings"}}, "other": {"records", "examples"}, "files", "notes"}.
+    `causal` behind where the rule is wanted. A benchmark of edited facts is read by its own fields
+    (`knowledge.editing_benchmarks`), and needs no template. Returns {"format": "records" or the benchmark's
+    name, "records", "matched", "relations": {name: {"triples", "wordings"}}, "other": {"records",
+    "examples"}, "files", "notes"}.
 
     Raises DataError for a file or a template that cannot be read, and for records that contradict each other;
     RunError where something cannot be written, or is there already.
     """
     file, out = Path(file), Path(out)
+    if benchmark := benchmark_of(file):
+        if templates:
+            raise DataError(f"{file}: is read by the fields of {benchmark.title}; leave the templates out")
+        return _import_benchmark(file, benchmark, rules, out)
     wordings = [parse_template(text) for text in templates]
     if not wordings:
         raise DataError(
-            "no template is given; write one as 'lives_in: Where does {subject} live? => {answer}'"
+            "no template is given; write one as 'lives_in: Where does {subject} live? => {answer}', or have "
+            "some proposed (--suggest)"
         )
     drawn = [_rule(text, {wording.relation for wording in wordings}) for text in rules]
     found: dict[str, _Found] = {wording.relation: _Found() for wording in wordings}
+    notes = list[str]()
     triples, others = dict[tuple[str, str], tuple[str, Triple]](), list[Record]()
     count = 0
-    for count, record in enumerate(read_records(file), start=1):  # noqa: B007 - the last one is their number
+    for count, record in enumerate(read_records(file, notes.append), start=1):  # noqa: B007 - the last one is their number
         match = found_by(wordings, record)
         if match is None:
             others.append(record)
@@ -77,11 +87,12 @@ def import_records(
             f"{file}: none of {count} records matches a template; the first asks {_first(others)}"
         )
     of = Counter(triple.relation for _, triple in triples.values())
-    notes = [note for name, its in found.items() for note in _notes(name, its, of[name])]
+    notes += [note for name, its in found.items() for note in _notes(name, its, of[name])]
     mixture = [each for each in others if _is_trainable(each)]
     if left := len(others) - len(mixture):
         notes.append(f"{left} of the other records cannot be trained, such as those with turns of tools")
     document = {
+        "format": "records",
         "records": count,
         "matched": count - len(others),
         "relations": {
@@ -92,8 +103,42 @@ def import_records(
             for name, its in found.items()
         },
         "other": {"records": len(others), "examples": [dict(each.entry) for each in others[:_SHOWN]]},
-        "files": _write(out, found, drawn, [triple for _, triple in triples.values()], mixture),
+        "files": _write(
+            out,
+            {name: _relation(its) for name, its in found.items() if its.wordings},
+            drawn,
+            [triple for _, triple in triples.values()],
+            mixture,
+        ),
         "notes": notes,
+    }
+    return files.jsonable(document)
+
+
+def _import_benchmark(file: Path, benchmark: Benchmark, rules: Sequence[str], out: Path) -> dict[str, Any]:
+    """The same of a benchmark, whose own rules come first."""
+    kb, count = read_benchmark(file, benchmark)
+    drawn = [
+        {"fact": rule.fact, "implication": rule.implication, "kind": rule.kind, "pairs": dict(rule.pairs)}
+        for rule in kb.rules
+    ]
+    drawn += [_rule(text, set(kb.relations)) for text in rules]
+    relations = {
+        name: {"prompt": each.prompt} | ({"paraphrases": list(each.paraphrases)} if each.paraphrases else {})
+        for name, each in kb.relations.items()
+    }
+    times = Counter(triple.relation for triple in kb.triples)
+    document = {
+        "format": benchmark.title,
+        "records": count,
+        "matched": len(kb.triples),
+        "relations": {
+            name: {"triples": times[name], "wordings": {each.prompt: times[name]}}
+            for name, each in kb.relations.items()
+        },
+        "other": {"records": 0, "examples": []},
+        "files": _write(out, relations, drawn, kb.triples, []),
+        "notes": kb.notices,
     }
     return files.jsonable(document)
 
@@ -159,16 +204,15 @@ def _first(others: Sequence[Record]) -> str:
 
 def _write(
     out: Path,
-    found: dict[str, _Found],
-    rules: list[dict[str, str]],
-    triples: list[Triple],
-    mixture: list[Record],
+    relations: dict[str, dict[str, Any]],
+    rules: Sequence[dict[str, Any]],
+    triples: Sequence[Triple],
+    mixture: Sequence[Record],
 ) -> list[str]:
     """The YAML, the table and, if there is any, the mixture."""
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise DataError(f"{out}: a knowledge base is a .yaml file; give it that suffix")
     table, rest = out.with_suffix(".csv"), out.with_name(f"{out.stem}-other.jsonl")
-    relations = {name: _relation(its) for name, its in found.items() if its.wordings}
     sheet: dict[str, Any] = {"name": out.stem, "relations": relations, "rules": rules, "triples": table.name}
     if mixture:
         sheet["mixture"] = rest.name

@@ -64,7 +64,7 @@ _NO_RULES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Suggestion:
+class SuggestedRule:
     """A rule that the table shows, and what a reader should know of it."""
 
     rule: Rule
@@ -91,7 +91,7 @@ def init(table: str | Path, out: str | Path | None = None, *, progress: Progress
         raise DataError(f"{out}: a knowledge base is a .yaml file; give it that suffix")
     files.unused(out)
     kb = load(table)
-    suggestions = _suggest(kb, progress)
+    suggestions = suggest_rules(kb, progress)
     place = os.path.relpath(table.absolute(), out.absolute().parent)
     with files.writing(out):
         files.write_text(out, "\n".join(_lines(kb, suggestions, place, out)) + "\n")
@@ -104,7 +104,7 @@ def init(table: str | Path, out: str | Path | None = None, *, progress: Progress
     }
 
 
-def _without_rules(suggestions: Sequence[_Suggestion]) -> str:
+def _without_rules(suggestions: Sequence[SuggestedRule]) -> str:
     if not suggestions:
         return "no two relations of the table go together; write the rule that you mean under `rules`"
     first = suggestions[0]
@@ -114,7 +114,7 @@ def _without_rules(suggestions: Sequence[_Suggestion]) -> str:
     )
 
 
-def _suggest(kb: KnowledgeBase, progress: Progress) -> list[_Suggestion]:
+def suggest_rules(kb: KnowledgeBase, progress: Progress = silent) -> list[SuggestedRule]:
     """What goes together beyond chance, first where the table itself holds out; then what it cannot tell."""
     patterns, order = group_triples(kb.triples), list(kb.relations)
     pairs = associations(
@@ -130,12 +130,12 @@ def _suggest(kb: KnowledgeBase, progress: Progress) -> list[_Suggestion]:
     def place(rule: Rule) -> tuple[bool, int, int]:
         return rule.bridges is not None, order.index(rule.fact), order.index(rule.implication)
 
-    found = list[_Suggestion]()
+    found = list[SuggestedRule]()
     for rule in sorted((directed(pair) for pair in pairs if pair.adjusted <= ALPHA), key=place):
         found.append(_tried(kb, [each.rule for each in found if each.taken], rule))
     for pair in too_few_to_tell(patterns, pairs)[:_MOST]:
         said = f"{pair.bridges} with both are too few to tell whether they go together"
-        found.append(_Suggestion(rule=directed(pair), said=said, taken=False))
+        found.append(SuggestedRule(rule=directed(pair), said=said, taken=False))
     return found
 
 
@@ -148,24 +148,24 @@ def _rule(kb: KnowledgeBase, fact: str, implication: str) -> Rule:
     return Rule(fact=fact, implication=implication, bridges=max(1, min(_BRIDGES, smallest // 2)))
 
 
-def _tried(kb: KnowledgeBase, taken: Sequence[Rule], rule: Rule) -> _Suggestion:
+def _tried(kb: KnowledgeBase, taken: Sequence[Rule], rule: Rule) -> SuggestedRule:
     """The rule, if the table can be split by it beside those that are taken; else why not."""
     if rule.bridges and any(other.bridges is None for other in taken):
-        return _Suggestion(
+        return SuggestedRule(
             rule=rule, said="the table tells everybody, so some would be held out", taken=False
         )
     try:
         parts = split(replace(kb, rules=(*taken, rule)), seed=0)
     except DataError as error:
         said = str(error).removeprefix(f"knowledge base {kb.name}: rule {rule.name}").lstrip(": ")
-        return _Suggestion(rule=rule, said=said, taken=False)
+        return SuggestedRule(rule=rule, said=said, taken=False)
     bridges, held_out = (
         sum(each.rule == len(taken) for each in side) for side in (parts.bridges, parts.held_out)
     )
-    return _Suggestion(rule=rule, said=f"{bridges} bridges, {held_out} held out", taken=True)
+    return SuggestedRule(rule=rule, said=f"{bridges} bridges, {held_out} held out", taken=True)
 
 
-def _lines(kb: KnowledgeBase, suggestions: Sequence[_Suggestion], table: str, out: Path) -> Iterator[str]:
+def _lines(kb: KnowledgeBase, suggestions: Sequence[SuggestedRule], table: str, out: Path) -> Iterator[str]:
     """The file, line by line; what comes from the table is quoted and never breaks its line."""
     names = {"yaml": _quoted(out.name), "name": _quoted(kb.name), "table": _quoted(table)}
     yield _HEAD.format(**names).rstrip("\n")

@@ -1,11 +1,10 @@
 """What the readers of all kinds of tables share: the three columns, records, and whom to tell."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from spillover.errors import DataError
 from spillover.knowledge.alike import fold
-from spillover.knowledge.faults import closest, listed, place, show
+from spillover.knowledge.faults import closest, listed, show
 
 COLUMNS = ("subject", "relation", "answer")
 
@@ -56,9 +55,9 @@ def _missing(found: Sequence[str], where: str) -> str:
     return f"{where}: missing column {', '.join(map(repr, missing))}, got {listed(map(show, found))}{hint}"
 
 
-def too_long(path: Path, line: int) -> DataError:
+def too_long(where: str) -> DataError:
     """The complaint about a record that does not end."""
     return DataError(
-        f"{place(path, line)}: record has more than {LONGEST_RECORD:,} characters; "
+        f"{where}: record has more than {LONGEST_RECORD:,} characters; "
         "shorten it or look for a quote left open"
     )

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from json.decoder import WHITESPACE  # pyright: ignore[reportAttributeAccessIssue]
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def read_lines(path: Path, say: Say) -> Iterator[Record]:
         lines = iter(lambda: text.readline(LONGEST_RECORD + 1), "")
         for line, record in enumerate(lines, start=1):
             if len(record) > LONGEST_RECORD:
-                raise too_long(path, line)
+                raise too_long(place(path, line))
             if record.strip():
                 where = place(path, line)
                 try:
@@ -40,22 +41,34 @@ def read_lines(path: Path, say: Say) -> Iterator[Record]:
 
 def read_array(path: Path, say: Say) -> Iterator[Record]:
     """The objects of an array, counted from 1 up."""
-    cells, row = _Cells(say), 0
+    cells = _Cells(say)
+    for row, found in array_values(path, say, _EXAMPLE, partial(place, path), _JSON):
+        yield row, cells.of(found, place(path, row), "an entry")
+
+
+def array_values(
+    path: Path, say: Say, example: str, where: Callable[[int], str], decoder: json.JSONDecoder
+) -> Iterator[tuple[int, Any]]:
+    """The values of an array, counted from 1 up, of which never more than one is held.
+
+    Complaints show an `example` of a value, and say by `where` which one is wrong. Raises DataError for what
+    is no array.
+    """
+    row = 0
     with open_text(path, say) as text:
-        rest = _Rest(text)
+        rest = _Rest(text, decoder)
         if not rest.skip("["):
             raise DataError(
-                f"{path}: not a JSON array; write [{_EXAMPLE}, ...], "
+                f"{path}: not a JSON array; write [{example}, ...], "
                 "or give a file with one object per line the suffix .jsonl"
             )
         while not rest.skip("]"):
             row += 1
-            where = place(path, row)
             if row > 1 and not rest.skip(","):
                 raise DataError(
-                    f"{where}: not readable as JSON (no comma before it); put one between objects"
+                    f"{where(row)}: not readable as JSON (no comma before it); put one between objects"
                 )
-            yield row, cells.of(rest.value(path, row), where, "an entry")
+            yield row, rest.value(where(row))
         if rest.peek():
             raise DataError(f"{path}: not readable as JSON (text behind the array); remove it")
 
@@ -90,8 +103,8 @@ class _Cells:
 class _Rest:
     """What is left of a text, of which never more is held than a record and a piece."""
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self._text, self._held, self._at = text, "", 0
+    def __init__(self, text: io.TextIOWrapper, decoder: json.JSONDecoder) -> None:
+        self._text, self._held, self._at, self._decoder = text, "", 0, decoder
 
     def peek(self) -> str:
         """The next sign that is no white space, empty at the end."""
@@ -106,20 +119,20 @@ class _Rest:
         self._at += there
         return there
 
-    def value(self, path: Path, row: int) -> Any:
+    def value(self, where: str) -> Any:
         """The next value. Raises DataError where there is none."""
         self.peek()
         while True:
             try:
-                found, self._at = _JSON.raw_decode(self._held, self._at)
+                found, self._at = self._decoder.raw_decode(self._held, self._at)
             except RecursionError as error:
-                raise DataError(_unreadable(place(path, row), error, "write plain objects")) from None
+                raise DataError(_unreadable(where, error, "write plain objects")) from None
             except ValueError as error:  # it may be that its end is not held yet
                 left = len(self._held) - self._at
                 if left > LONGEST_RECORD:
-                    raise too_long(path, row) from None
+                    raise too_long(where) from None
                 if not self._more(max(left, _PIECE)):
-                    raise DataError(_unreadable(place(path, row), error, "mend the syntax")) from None
+                    raise DataError(_unreadable(where, error, "mend the syntax")) from None
             else:
                 return found
 

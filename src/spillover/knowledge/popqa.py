@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.cluster.hierarchy import DisjointSet
-
 from spillover.errors import DataError, RunError
+from spillover.knowledge.aliases import things
 from spillover.knowledge.faults import listed, opened, place, read_text, show
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.runs.files import read_parquet
@@ -179,40 +178,19 @@ def _people(births: Sequence[_Birth], notices: list[str]) -> dict[str, str]:
 
 def _place_names(births: Sequence[_Birth], notices: list[str]) -> dict[str, str]:
     """place_id -> the one name that the place and its aliases go by, without those that share a name."""
-    spelled: dict[str, Counter[str]] = defaultdict(Counter)
+    called: dict[str, Counter[str]] = defaultdict(Counter)
+    aliases: dict[str, set[str]] = defaultdict(set)
     for birth in births:
-        spelled[birth.place_id][birth.place] += 1
-    places = _places(births, spelled)
-    names = []
-    for identities in places:
-        times = sum((spelled[identity] for identity in identities), Counter[str]())
-        name = min(times, key=lambda name: (-times[name], name))
-        names.append(name)
-        if len(times) > 1:
-            others = listed(sorted(show(other) for other in times if other != name))
-            notices.append(f"{others}: the same place as {show(name)}, and asked for so")
-    shared = [name for name, places_of_it in Counter(names).items() if places_of_it > 1]
-    _leave_out(notices, "places that share a name", shared)
-    return {
-        identity: name
-        for identities, name in zip(places, names, strict=True)
-        if name not in shared
-        for identity in identities
-    }
-
-
-def _places(births: Sequence[_Birth], spelled: Mapping[str, Counter[str]]) -> list[list[str]]:
-    """Each place as the ids that it goes by: one is another's if its name is an alias of the other's."""
-    called: dict[str, list[str]] = defaultdict(list)
-    for identity, names in spelled.items():
-        for name in names:
-            called[name].append(identity)
-    same = DisjointSet(spelled)
-    for birth in births:
-        for alias in birth.aliases - spelled[birth.place_id].keys():
-            for identity in called.get(alias, ()):
-                same.merge(birth.place_id, identity)
-    return [sorted(identities) for identities in same.subsets()]
+        called[birth.place_id][birth.place] += 1
+        aliases[birth.place_id] |= birth.aliases
+    places = list(things(called, aliases))
+    for one in places:
+        if one.others:
+            others = listed(map(show, one.others))
+            notices.append(f"{others}: the same place as {show(one.name)}, and asked for so")
+    times = Counter(one.name for one in places)
+    _leave_out(notices, "places that share a name", [name for name, number in times.items() if number > 1])
+    return {identity: one.name for one in places if times[one.name] == 1 for identity in one.ids}
 
 
 def _leave_out(notices: list[str], what: str, names: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ lines, a JSON array, CSV, TSV or Parquet.
 Every fault is a DataError of one line with file and record.
 """
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +16,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from spillover.errors import DataError
-from spillover.knowledge.faults import listed, opened, read_text, show
+from spillover.knowledge.columns import Say
+from spillover.knowledge.encoding import encoding_of
+from spillover.knowledge.faults import listed, opened, show
+from spillover.knowledge.json_table import array_values
 from spillover.knowledge.schema import Format, Turn
+from spillover.knowledge.table import csv_records
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Kinds of file that can be read."""
@@ -57,20 +60,23 @@ class Record:
         return self.turns[0][1] if len(roles) > 2 else "", self.turns[-2][1], self.turns[-1][1]
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """The records of a file, in their order. Raises DataError for what is none of the formats."""
-    for place, entry in read_entries(path):
+def read_records(path: Path, say: Say = lambda _: None) -> Iterator[Record]:
+    """The records of a file, in their order; `say` is told where it is not in UTF-8.
+
+    Raises DataError for what is none of the formats.
+    """
+    for place, entry in read_entries(path, say):
         turns, format = _turns(entry, place)
         yield Record(place=place, entry=entry, turns=turns, format=format)
 
 
-def read_entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_entries(path: Path, say: Say = lambda _: None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a file with their places, whatever their fields. Raises DataError where it has none."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(SUFFIXES)}")
     kinds = {".jsonl": _lines, ".json": _array, ".parquet": _parquet}
-    for number, entry in kinds.get(suffix, _separated)(path):
+    for number, entry in kinds.get(suffix, _separated)(path, say):
         place = f"{path}: record {number}"
         if not isinstance(entry, dict):
             raise DataError(f"{place}: got {show(entry)}; a record must be an object with fields")
@@ -144,7 +150,7 @@ def _either() -> str:
     return "; or ".join(_FIELDS)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+def _lines(path: Path, _: Say) -> Iterator[tuple[int, Any]]:
     number = 0
     with opened(path) as file:
         for raw in file:
@@ -153,11 +159,9 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, _decoded(raw, f"{path}: record {number}", "write one object per line")
 
 
-def _array(path: Path) -> Iterator[tuple[int, Any]]:
-    found = _decoded(read_text(path).encode(), str(path), "mend the syntax")
-    if not isinstance(found, list):
-        raise DataError(f"{path}: not a JSON array; give a file with one object per line the suffix .jsonl")
-    yield from enumerate(found, start=1)
+def _array(path: Path, say: Say) -> Iterator[tuple[int, Any]]:
+    example, decoder = '{"messages": [...]}', json.JSONDecoder()
+    return array_values(path, say, example, lambda number: f"{path}: record {number}", decoder)
 
 
 def _decoded(raw: bytes, where: str, cure: str) -> Any:
@@ -168,19 +172,19 @@ def _decoded(raw: bytes, where: str, cure: str) -> Any:
         raise DataError(f"{where}: not readable as JSON ({why}); {cure}") from None
 
 
-def _separated(path: Path) -> Iterator[tuple[int, Any]]:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    rows = csv.DictReader(read_text(path).splitlines(keepends=True), delimiter=separator, strict=True)
-    try:
-        for number, row in enumerate(rows, start=1):
-            yield number, {name: cell for name, cell in row.items() if name and cell is not None}
-    except csv.Error as error:
-        raise DataError(
-            f"{path}: line {rows.line_num}: not readable as CSV ({error}); mend the quotes"
-        ) from None
+def _separated(path: Path, say: Say) -> Iterator[tuple[int, Any]]:
+    rows = csv_records(path, encoding_of(path, say), "\t" if path.suffix.lower() == ".tsv" else ",")
+    _, header = next(rows, (1, []))
+    for number, (line, cells) in enumerate(rows, start=1):
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}: record {number}, line {line}: {len(cells)} cells where the header has "
+                f"{len(header)}; put cells that hold separators in double quotes"
+            )
+        yield number, dict(zip(header, cells, strict=True))
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _parquet(path: Path, _: Say) -> Iterator[tuple[int, Any]]:
     opened(path).close()
     try:
         with parquet.ParquetFile(path) as file:

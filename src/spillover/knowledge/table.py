@@ -63,7 +63,7 @@ def _separated(path: Path, say: Say, *, usual: str) -> Iterator[Record]:
     separator = next(signs, usual)
     if separator != usual:
         say(f"{path}: columns are separated by {_SEPARATORS[separator]}")
-    records = _csv_records(path, encoding, separator)
+    records = csv_records(path, encoding, separator)
     line, header = next(records, (1, []))
     header = [name.strip() for name in header]
     places = find_columns(header, place(path, line), say)
@@ -78,13 +78,13 @@ def _separated(path: Path, say: Say, *, usual: str) -> Iterator[Record]:
 
 def _has_columns(path: Path, encoding: str, separator: str) -> bool:
     try:
-        _, header = next(_csv_records(path, encoding, separator), (1, []))
+        _, header = next(csv_records(path, encoding, separator), (1, []))
         return bool(find_columns([name.strip() for name in header], "", lambda _: None))
     except DataError:
         return False
 
 
-def _csv_records(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def csv_records(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Records with the line they start on (the reader's own count is the line they end on)."""
     start, room = 1, LONGEST_RECORD
 
@@ -99,13 +99,13 @@ def _csv_records(path: Path, encoding: str, separator: str) -> Iterator[tuple[in
         try:
             for cells in reader:
                 if room < 0:
-                    raise too_long(path, start)
+                    raise too_long(place(path, start))
                 if cells:
                     yield start, cells
                 start, room = reader.line_num + 1, LONGEST_RECORD
         except csv.Error as error:
             if room < 0:
-                raise too_long(path, start) from None
+                raise too_long(place(path, start)) from None
             raise DataError(
                 f"{place(path, start)}: not readable as CSV ({error}); look for a quote left open"
             ) from None
