@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check picture bench clean
+.PHONY: demo test check site picture bench clean
 
 demo: $(VENV)/.run  ## audit the built-in demo on the default model; ends by naming the report
 	$(BIN)/spillover audit demo --out runs/demo
@@ -12,11 +12,14 @@ demo: $(VENV)/.run  ## audit the built-in demo on the default model; ends by nam
 test: $(VENV)/.dev  ## all tests, on up to four cores
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-check: $(VENV)/.dev  ## style, types, and which room imports which
+check: $(VENV)/.dev site  ## style, types, which room imports which, and the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+site: $(VENV)/.dev  ## the docs as a site, in site/; a warning is an error, and its examples are run
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 picture: $(VENV)/.dev  ## docs/rooms.svg, from the imports as they are
 	$(BIN)/python -m docs.draw_rooms
@@ -25,7 +28,7 @@ bench: $(VENV)/.bench  ## both sides of every comparison, in one run
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -36,9 +39,9 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/.python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,docs]'
 	touch $@ $(VENV)/.run
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.python
-	$(PIP) --editable '.[dev,bench]'
+	$(PIP) --editable '.[dev,docs,bench]'
 	touch $@ $(VENV)/.run $(VENV)/.dev
