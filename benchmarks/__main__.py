@@ -1,4 +1,5 @@
-"""Every benchmark of a few minutes: `make bench`. `margin_cost` and `risk` take longer and draw into docs."""
+"""Every benchmark of a few minutes: `make bench`. `margin_cost` and `risk` take longer and draw into docs;
+`endpoint` needs a server."""
 
 from benchmarks import discovery, finetuning, forecast, margin, scoring, symbolic
 

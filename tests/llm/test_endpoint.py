@@ -274,3 +274,19 @@ def test_candidates_that_the_server_reads_alike_are_not_scored(llama_folder: Pat
         ((values, reasons),) = asked_of(served, [question("mara lives in", "Paris", "paris", "Oslo")])
     assert np.isnan(values).tolist() == [True, True, False]
     assert reasons == (Unscorable.SAME.value, Unscorable.SAME.value, None)
+
+
+def test_parts_of_letters_do_not_tell_candidates_apart(llama_folder: Path) -> None:
+    """The tiny tokenizer has a token for each byte of a letter, and the server shows one mark for all."""
+    model, tokenizer = models.load(llama_folder)
+    asked = [
+        question("Mara lives in", "Zürich", "Köln", "Paris"),
+        question("Mara lives in", "東", "東京", "京都"),
+        question("Mara lives in", "東", "東京", "Oslo"),
+    ]
+    with serving(Served(llama_folder)) as served:
+        found = asked_of(served, asked)
+    for (values, _), expected in zip(found, score(model, tokenizer, asked), strict=True):
+        scored = ~np.isnan(values)
+        np.testing.assert_allclose(values[scored], expected[scored], atol=1e-4)
+    assert [np.isnan(values).tolist() for values, _ in found] == [[False] * 3, [True] * 3, [False] * 3]

@@ -92,7 +92,8 @@ def _wholes(question: Question) -> list[str]:
 def _scored(question: Question, read: Mapping[str, Read]) -> Scored:
     prompt = read[question.prompt].tokens
     wholes = [read[whole] for whole in _wholes(question)]
-    pairs: list[Divided] = without_twins([divide(prompt, whole.tokens) for whole in wholes])
+    divided: list[Divided] = [divide(prompt, whole.tokens) for whole in wholes]
+    pairs = without_twins(_without_doubles(divided, question.completions))
     logs = {
         pair[1]: whole.logs[len(prompt) :]
         for pair, whole in zip(pairs, wholes, strict=True)
@@ -100,6 +101,30 @@ def _scored(question: Question, read: Mapping[str, Read]) -> Scored:
     }
     reasons = tuple(pair.value if isinstance(pair, Unscorable) else None for pair in pairs)
     return scores(pairs, {prompt: logs}), reasons
+
+
+def _without_doubles(pairs: Sequence[Divided], completions: Sequence[str]) -> list[Divided]:
+    """One question's candidates without those that seem to begin another one whose text they do not begin.
+
+    Servers show the parts of a letter alike, so tokens that are such parts do not tell candidates apart.
+    """
+
+    def begins(one: int, other: int) -> bool:
+        shown, longer = pairs[one], pairs[other]
+        if isinstance(shown, Unscorable) or isinstance(longer, Unscorable):
+            return False
+        parts = any(token == "" or "\ufffd" in token for token in shown[1])
+        return parts and longer[1][: len(shown[1])] == shown[1]
+
+    return [
+        Unscorable.SAME
+        if any(
+            begins(one, other) and not completion.startswith(completions[one])
+            for other, completion in enumerate(completions)
+        )
+        else pairs[one]
+        for one in range(len(pairs))
+    ]
 
 
 def _at_once(
