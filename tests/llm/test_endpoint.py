@@ -106,7 +106,7 @@ def test_a_real_servers_shifted_echo_is_refused(recorded: dict) -> None:
 @pytest.mark.parametrize(
     ("cannot", "message"),
     [
-        ({"forms": ()}, "does not echo what it reads; use a server that does: vLLM, SGLang"),
+        ({"forms": ()}, "does not echo what it reads; use a server that does: vLLM, llama"),
         ({"logprobs": False}, r"gives no log-probabilities \(`logprobs`\); start it so that it does"),
         ({"of_prompt": False}, "gives no log-probabilities of the tokens that it reads"),
         ({"shifted": True}, r"when it writes it and of -\d+\.\d\d when it reads it, so it cannot be scored"),

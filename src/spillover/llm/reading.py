@@ -1,7 +1,7 @@
 """A text -> its tokens and their log-probabilities, as a server reads it.
 
 OpenAI's `/completions` says so in two forms: the text is echoed with the `logprobs` of its tokens (vLLM,
-SGLang, llama-cpp-python), or they come as vLLM's `prompt_logprobs`. Before anything is scored the server must
+llama-cpp-python), or they come as vLLM's `prompt_logprobs`. Before anything is scored the server must
 show that it reads as it writes: what it gives for a word that it would write next is what it gives for the
 same word when it reads it. (llama-cpp-python 0.3 does not where a text has no beginning token: it gives each
 token the log-probability of standing there once more.)
@@ -28,7 +28,7 @@ _PROMPTS = 5  # tried until the server would write words behind one of them
 _WORDS = 3  # by which it is seen, the likeliest ones
 _LIKELY = 5  # that are asked for; OpenAI's most
 _FORMS = {"echo": {"echo": True, "logprobs": 1}, "prompt_logprobs": {"prompt_logprobs": 0}}
-_ECHOING = "use a server that does: vLLM, SGLang, llama-cpp-python; llama-server and Ollama do not"
+_ECHOING = "use a server that does: vLLM, llama-cpp-python; llama-server does not"
 
 
 @dataclass(frozen=True)
