@@ -1,9 +1,13 @@
 """The public names: verbs stay verbs, whatever was imported before."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import spillover
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,9 @@ spillover.forecast
 assert not {"torch", "transformers"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_every_public_name_is_in_the_docs():
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text("utf-8")
+    documented = set(re.findall(r"^::: spillover\.(\w+)$", page, re.MULTILINE))
+    assert documented - {"errors"} == set(spillover.__all__) - {"SpilloverError"}

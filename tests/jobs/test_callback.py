@@ -157,7 +157,7 @@ def test_what_is_logged_is_what_the_model_says_and_the_tune_is_the_same_without(
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning")
 def test_the_guides_example_runs(here: Path, model_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    guide = Path(__file__).parents[2] / "docs" / "guide.md"
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "trainer.md"
     (example,) = [
         block.partition("```")[0]
         for block in guide.read_text("utf-8").split("```python\n")[1:]

@@ -239,7 +239,7 @@ def test_the_guide_says_what_is_forecast(tmp_path: Path, name: str) -> None:
         config = FineTuneConfig(**settings)
         return forecast_memory(folder, config, longest_row=24, longest_answer=4, on_gpu=True)
 
-    guide = Path(__file__).parents[2] / "docs" / "guide.md"
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "many-audits.md"
     (row,) = [line for line in guide.read_text("utf-8").splitlines() if line.startswith(f"| {name} |")]
     least = int(row.split("|")[3])
     shared, fewer = forecast(processes=least), forecast(processes=least - 1)
