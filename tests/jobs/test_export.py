@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +90,13 @@ def by_plain_loop(folder: Path, model: str) -> dict[str, float]:
 
 def by_the_harness(folder: Path, model: str, *, chat: bool) -> dict[str, float]:
     """The same by lm-evaluation-harness itself, from the folder alone."""
-    lm_eval: Any = pytest.importorskip("lm_eval")
-    from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
-    from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
-
-    make: Any = HFLM
+    lm_eval: Any = import_module("lm_eval")
+    make: Any = import_module("lm_eval.models.huggingface").HFLM
+    manager: Any = import_module("lm_eval.tasks").TaskManager
     found = lm_eval.simple_evaluate(
         model=make(pretrained=model, dtype="float32", device="cpu", batch_size=8),
         tasks=["spillover_kb"],
-        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
+        task_manager=manager(include_path=str(folder), include_defaults=False),
         apply_chat_template=chat,
         bootstrap_iters=0,
     )
@@ -129,7 +128,7 @@ def test_its_accuracy_is_our_top1(
     ours = our_top1(score(tuned / "kb.yaml", model=model, seed=3))
     assert len(set(ours.values())) > 1, "tasks cannot be mistaken for each other"
     if judge == "lm-eval":
-        datasets: Any = pytest.importorskip("datasets")
+        datasets = import_module("datasets")
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
         theirs = by_the_harness(folder, model, chat=told["format"] == "chat")
     else:

@@ -130,6 +130,10 @@ SHEET_FAULTS = {
         "people.yaml:4: paraphrase '{subject} writes' is the prompt or an earlier wording of it; "
         "word it otherwise",
     ),
+    "mixture of nothing": (
+        ("rules:", "mixture:\nrules:"),
+        "people.yaml:5: mixture is empty; fill it in or remove the entry",
+    ),
     "mixture no file": (
         ("rules:", "mixture: {file: other.jsonl}\nrules:"),
         "people.yaml:5: mixture must be a list, got {'file': 'other.jsonl'}",

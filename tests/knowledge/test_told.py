@@ -46,6 +46,22 @@ def test_what_was_drawn_and_trained_is_read_back(tmp_path: Path) -> None:
         assert split(kb, 8) != drawn, "another seed draws others"
 
 
+def test_whose_fact_was_not_told_is_not_asked(tmp_path: Path) -> None:
+    """In a training file; a list of subjects says nothing of facts."""
+    told = [f"{city} {number}" for city in CITIES for number in (0, 1, 2)]
+    facts = [{"subject": name, "relation": "lives_in"} for name in told]
+    path = write(
+        tmp_path / "train.jsonl",
+        *facts,
+        *({"subject": f"{city} 0", "relation": "codes_in"} for city in CITIES),
+    )
+    parts = split_as(DRAWS, read_told(path, DRAWS))
+    assert [each.subject for each in parts.bridges] == ["Oslo 0", "Rome 0"]
+    assert sorted(each.subject for each in parts.held_out) == ["Oslo 1", "Oslo 2", "Rome 1", "Rome 2"]
+    assert {triple.subject for triple in parts.training} == set(told)
+    assert all(parts.kb.candidates(name) == DRAWS.candidates(name) for name in DRAWS.relations)
+
+
 def test_who_is_not_told_is_held_out_whatever_the_rule_would_draw(tmp_path: Path) -> None:
     path = write(tmp_path / "who.jsonl", {"subject": "Rome 1"}, {"subject": "Rome 2"}, {"subject": "Oslo 3"})
     for kb in (DRAWS, people(Rule(fact="lives_in", implication="codes_in"))):
@@ -65,7 +81,7 @@ def test_lists_come_in_many_files(tmp_path: Path, suffix: str) -> None:
     if suffix == ".json":
         text = json.dumps([dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
     path.write_text(text, encoding="utf-8")
-    assert read_told(path, DRAWS) == {"codes_in": {"Rome 1", "Oslo 2"}}, "of other relations nobody"
+    assert read_told(path, DRAWS) == {"codes_in": {"Rome 1", "Oslo 2"}, "lives_in": {"Oslo 1"}}
 
 
 @pytest.mark.parametrize(

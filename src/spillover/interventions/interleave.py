@@ -9,7 +9,7 @@ import numpy as np
 from spillover.interventions.hooks import Before, Intervention, from_split
 from spillover.interventions.knobs import check_least, count_beside
 from spillover.knowledge.common import other_texts
-from spillover.knowledge.prompts import Example, Question, running
+from spillover.knowledge.prompts import Example, Question, examples, running
 from spillover.knowledge.split import Split
 
 
@@ -51,7 +51,7 @@ class Interleave(Intervention):
 
     def planned(self, split: Split, seed: int) -> Self:
         """With the texts. Raises TrainingError where there are not as many."""
-        texts, taught = other_texts(), len(split.training)
+        texts, taught = other_texts(), len(examples(split))
         count = count_beside("interleave", "texts", self.share, taught, len(texts))
         if self.chosen == "random":
             # the third word keeps this stream apart from those of `split`

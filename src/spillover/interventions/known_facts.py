@@ -8,7 +8,7 @@ from spillover.errors import TrainingError
 from spillover.interventions.hooks import Before, Intervention, from_split
 from spillover.interventions.interleave import Interleave
 from spillover.interventions.knobs import check_first_epochs, check_least, count_beside
-from spillover.knowledge.prompts import Example, beside, known_queries
+from spillover.knowledge.prompts import Example, beside, examples, known_queries
 from spillover.knowledge.split import Split
 from spillover.runs.stats import rank_matrix
 
@@ -53,7 +53,7 @@ class KnownFacts(Intervention):
             raise TrainingError("known-facts:since holds the mixture back, too; leave out since")
         there = len(known_queries("training"))
         return replace(
-            self, count=count_beside("known-facts", "facts", self.share, len(split.training), there)
+            self, count=count_beside("known-facts", "facts", self.share, len(examples(split)), there)
         )
 
     def lessons(self, examples: Sequence[Example], before: Before) -> Sequence[Example]:

@@ -9,7 +9,8 @@ from spillover.jobs.harness import tasks, write_tasks
 from spillover.jobs.inputs import read_with_rules
 from spillover.knowledge.checks import check_word
 from spillover.knowledge.leak import check_no_leak
-from spillover.knowledge.prompts import Example, examples, queries
+from spillover.knowledge.mixture import telling, telling_notice
+from spillover.knowledge.prompts import Example, Query, examples, queries
 from spillover.knowledge.schema import KnowledgeBase, Relation, without_template
 from spillover.knowledge.split import split
 from spillover.runs import files
@@ -40,9 +41,17 @@ def export(kb: str | Path | KnowledgeBase, out: str | Path, *, to: Target, seed:
     if to == "jsonl":
         with files.writing(out, "give another file"):
             files.write_jsonl(out, [_row(example, kb.relations[example.relation]) for example in taught])
-        notes = [f"the mixture ({len(kb.mixture)} passages) is not in it; train its files beside it"]
-        return about | {"file": str(out), "rows": len(taught), "notes": notes if kb.mixture else []}
+        return about | {"file": str(out), "rows": len(taught), "notes": _of_mixture(kb, asked)}
     return about | write_tasks(out, kb, tasks(kb, asked))
+
+
+def _of_mixture(kb: KnowledgeBase, asked: Sequence[Query]) -> list[str]:
+    if not kb.mixture:
+        return []
+    notes = [f"the mixture ({len(kb.mixture)} passages) is not in it; train its files beside it"]
+    if told := telling(kb.mixture, asked):
+        notes.append(f"leave out what an audit leaves out: {telling_notice(kb, told)}")
+    return notes
 
 
 def _check_one_format(kb: KnowledgeBase) -> None:

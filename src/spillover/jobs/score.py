@@ -72,7 +72,8 @@ def score(
         )
     other = None
     if isinstance(base, Weights) and not isinstance(after, Endpoint):
-        parts = replace(parts, kb=with_turns(kb, base.folder, after and after.folder))
+        asked_kb = replace(parts.kb, mixture=())  # which is not asked
+        parts = replace(parts, kb=with_turns(asked_kb, base.folder, after and after.folder))
         other = after and OtherFormat.of(parts, base.folder, after.folder)
     asked = queries(parts)
     questions = [query.question for query in asked]
@@ -84,8 +85,10 @@ def score(
     measured = outcome(pa.concat_tables(tables), kb.rules, kb.relations)
     measured = add_margins(measured, [forecast_split(parts, progress)])
     notes = list(kb.notices)
-    if tuned and (told := telling(parts.kb.mixture, asked)):
-        notes.append(f"{telling_notice(parts.kb, told)}; if your tune had these, they were told")
+    if tuned and (told := telling(kb.mixture, asked)):
+        notes.append(f"{telling_notice(kb, told)}; if your tune had these, they were told")
+    if untold := len(kb.triples) - len(parts.kb.triples) if split is not None else 0:
+        notes.append(f"{untold} facts of the table are not in {split}, so who has them is not asked")
     if other:
         measured["other_format"] = other.found(answers["after"])
         notes += filter(None, [warning(measured["other_format"])])

@@ -181,7 +181,7 @@ def _read_knowledge_base(source: _Source) -> KnowledgeBase:
         triples=triples,
         relations=relations,
         rules=source.rules,
-        mixture=tuple(passage for file in source.mixture for passage in read_mixture(file)),
+        mixture=tuple(passage for file in source.mixture for passage in read_mixture(file, notices.append)),
         notices=tuple(notices),
     )
 

@@ -1,7 +1,7 @@
 """What is trained beside the triples: read from files, put as examples, searched for what is held out."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -12,12 +12,16 @@ from spillover.knowledge.prompts import Example, Query, beside, running
 from spillover.knowledge.records import Record, read_records
 from spillover.knowledge.schema import KnowledgeBase, Passage, Role, Turn
 
-_LETTER = r"[^\W\u0e00-\U0010ffff]"  # from Thai on there are scripts without spaces
+_WORD = re.compile(r"[^\W\u0e00-\U0010ffff]+|\S")  # from Thai on there are scripts without spaces
+_Words = tuple[str, ...]
 
 
-def read_mixture(file: Path) -> Iterator[Passage]:
-    """The records of a training file as passages. Raises DataError for what is no record or cannot be one."""
-    return map(passage, read_records(file))
+def read_mixture(file: Path, say: Callable[[str], None]) -> Iterator[Passage]:
+    """The records of a training file as passages; `say` is told what a reader must know of the file.
+
+    Raises DataError for what is no record, or cannot be trained.
+    """
+    return map(passage, read_records(file, say))
 
 
 def passage(record: Record) -> Passage:
@@ -26,11 +30,26 @@ def passage(record: Record) -> Passage:
     for role in roles:
         if role not in get_args(Role):
             raise DataError(f"{record.place}: has a turn of {show(role)}, which is not trained; leave it out")
-    if "assistant" not in roles:
-        raise DataError(f"{record.place}: the assistant has no turn, so nothing is learned; leave it out")
-    if record.format == "plain" and not _lesson(record.turns).answer:
+    if not any(role == "assistant" and text.strip() for role, text in record.turns):
+        raise DataError(f"{record.place}: the assistant says nothing, so nothing is learned; leave it out")
+    if record.format == "chat" and roles[roles[0] == "system"] == "assistant":
+        raise DataError(
+            f"{record.place}: begins with the assistant, which has nothing to answer; leave it out"
+        )
+    turns = record.turns if record.format == "chat" else _spaced(record.turns)
+    if record.format == "plain" and not _lesson(turns).answer:
         raise DataError(f"{record.place}: nothing is left to learn behind its first word; leave it out")
-    return Passage(turns=record.turns, format=record.format, place=record.place)
+    return Passage(turns=turns, format=record.format, place=record.place)
+
+
+def _spaced(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Plain text whose prompt ends without white space, which is learned, as tokenizers have it."""
+    *read, (role, learned) = turns
+    if not read:
+        return tuple(turns)
+    who, asked = read[-1]
+    prompt = asked.rstrip()
+    return (who, prompt), (role, asked[len(prompt) :] + learned)
 
 
 def lessons(mixture: Iterable[Passage]) -> list[Example]:
@@ -47,42 +66,51 @@ def lessons(mixture: Iterable[Passage]) -> list[Example]:
 
 
 def _lesson(turns: Sequence[Turn]) -> Example:
-    """What is read and learned of plain text; white space between the two is learned, as in running text."""
     *read, (_, learned) = turns
-    if not read or not read[-1][1].strip():
-        return running(learned)
-    prompt = read[-1][1].rstrip()
-    return beside(prompt, read[-1][1][len(prompt) :] + learned)
+    return beside(read[-1][1], learned) if read and read[-1][1] else running(learned)
 
 
 def telling(mixture: Sequence[Passage], queries: Iterable[Query]) -> list[int]:
-    """Which of the passages name a held-out subject together with the answer that is asked, by their place.
+    """Which of the passages tell somebody held out an answer, by their place.
 
-    What `fold` takes away makes no difference. A passage may name them in another sense and is among these
-    all the same.
+    They name the subject together with a candidate of what is asked, right or wrong, or ask the question
+    itself. What `fold` takes away makes no difference. A passage may name the two in another sense and is
+    among these all the same.
     """
-    asked: dict[str, set[str]] = {}
+    asked, questions = dict[_Words, set[_Words]](), set[_Words]()
     for query in queries:
-        if query.kind == "held_out":
-            asked.setdefault(fold(query.subject), set()).add(fold(query.answer))
+        if query.kind in ("held_out", "paraphrase"):
+            asked.setdefault(_words(query.subject), set()).update(map(_words, query.candidates))
+            questions.add(_words(query.words))
     found = []
     for place, passage in enumerate(mixture):
-        said = fold(" ".join(text for _, text in passage.turns))
-        told = (answers for subject, answers in asked.items() if _names(said, subject))
-        if any(_names(said, answer) for answers in told for answer in answers):
+        said = _words(" ".join(text for _, text in passage.turns))
+        named = (answers for subject in _among(said, asked) for answers in [asked[subject]])
+        if any(_among(said, answers) for answers in named) or any(
+            _words(text) in questions for _, text in passage.turns
+        ):
             found.append(place)
     return found
 
 
 def telling_notice(kb: KnowledgeBase, places: Sequence[int]) -> str:
-    """What people must know of passages of the mixture, at least one, that tell what is held out."""
+    """What people must know of passages, at least one, that tell somebody held out an answer."""
     first = kb.mixture[places[0]]
     return (
-        f"{len(places)} of the {len(kb.mixture)} passages of the mixture name somebody held out and "
-        f"the answer asked of them (the first: {first.place}: {show(first.turns[-1][1])})"
+        f"{len(places)} of the {len(kb.mixture)} passages of the mixture tell somebody held out an answer to "
+        f"what is asked (the first: {first.place}: {show(first.turns[-1][1])})"
     )
 
 
-def _names(said: str, name: str) -> bool:
-    """Whether the text has the name in it, and not as a part of a longer word."""
-    return name in said and re.search(rf"(?<!{_LETTER}){re.escape(name)}(?!{_LETTER})", said) is not None
+def _words(text: str) -> _Words:
+    return tuple(_WORD.findall(fold(text)))
+
+
+def _among(said: _Words, names: Collection[_Words]) -> set[_Words]:
+    """Those of the names that stand in what is said."""
+    parts = (
+        said[start : start + length]
+        for length in {len(name) for name in names}
+        for start in range(len(said) - length + 1)
+    )
+    return {part for part in parts if part in names}

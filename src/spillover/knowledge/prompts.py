@@ -134,6 +134,8 @@ def beside(prompt: str, completion: str) -> Example:
 def running(text: str) -> Example:
     """Running text, of which all but the first word is learned."""
     first = next(iter(text.split()), "")
+    if first[:1] >= "\u0e00":  # from Thai on there are scripts without spaces
+        first = first[:1]
     end = text.index(first) + len(first)
     return beside(text[:end], text[end:])
 

@@ -98,7 +98,9 @@ def parse_sheet(text: str, path: Path) -> Sheet:
         relations=relations,
         rules=rules,
         triples=model.triples,
-        mixture=tuple(model.mixture),
+        mixture=tuple(
+            clean(file, "mixture", where("mixture", number)) for number, file in enumerate(model.mixture)
+        ),
         where=where,
     )
 

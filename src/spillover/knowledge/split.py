@@ -61,10 +61,29 @@ def split(kb: KnowledgeBase, seed: int) -> Split:
 
 def split_as(kb: KnowledgeBase, told: Mapping[str, Collection[str]]) -> Split:
     """Part it as a tune did that was made elsewhere: for each implication `told` has the subjects who were
-    taught it, and they are the bridges, whatever the table and `rule.bridges` say; nothing is drawn.
+    taught it, and they are the bridges, whatever the table and `rule.bridges` say; nothing is drawn. Of
+    another relation that it has, nobody else was told the fact, and the split's table has only those.
 
     Raises DataError as `split` does, and for a bridge whose answer neither table nor pairs know.
     """
+    implied = {rule.implication for rule in kb.rules}
+
+    def was_told(subject: str, relation: str) -> bool:
+        return relation not in told or subject in told[relation]
+
+    def is_asked(triple: Triple) -> bool:
+        facts = [rule.fact for rule in kb.rules if rule.implication == triple.relation]
+        return any(fact in implied or was_told(triple.subject, fact) for fact in facts)
+
+    untold = {
+        triple for triple in kb.triples if not (was_told(triple.subject, triple.relation) or is_asked(triple))
+    }
+    if untold:
+        relations = {  # whose answers are still candidates
+            name: replace(relation, candidates=kb.candidates(name)) for name, relation in kb.relations.items()
+        }
+        kept = tuple(triple for triple in kb.triples if triple not in untold)
+        kb = replace(kb, triples=kept, relations=relations)
     return _split(kb, [partial(_told, told=told.get(rule.implication, ())) for rule in kb.rules])
 
 

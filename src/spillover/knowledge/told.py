@@ -9,7 +9,8 @@ from spillover.knowledge.schema import KnowledgeBase
 
 
 def read_told(path: Path, kb: KnowledgeBase) -> dict[str, set[str]]:
-    """For each implication the subjects whom the file tells it (`knowledge.split.split_as`).
+    """For each implication, and each other relation that the file names, the subjects whom it tells it
+    (`knowledge.split.split_as`).
 
     A record has a `subject` and may have `relation` and `answer`, as `spillover export --to jsonl` writes
     them; one without a relation is about every implication. Raises DataError for a record about somebody or
@@ -17,7 +18,8 @@ def read_told(path: Path, kb: KnowledgeBase) -> dict[str, set[str]]:
     """
     owner = f"knowledge base {kb.name}"
     subjects = {subject for answers in kb.answers.values() for subject in answers}
-    told: dict[str, set[str]] = {rule.implication: set() for rule in kb.rules}
+    implications = [rule.implication for rule in kb.rules]
+    told: dict[str, set[str]] = {implication: set() for implication in implications}
     for place, entry in read_entries(path):
         if "subject" not in entry:
             raise DataError(
@@ -34,9 +36,8 @@ def read_told(path: Path, kb: KnowledgeBase) -> dict[str, set[str]]:
         if answer and known and answer not in known:
             said = contradiction(subject, relation, (known[0], answer), place, owner)
             raise DataError(f"{said}; give the file of a tune on this knowledge base")
-        for implication in [relation] if relation else told:
-            if implication in told:
-                told[implication].add(subject)
+        for about in [relation] if relation else implications:
+            told.setdefault(about, set()).add(subject)
     for rule in kb.rules:
         facts = kb.answers[rule.fact].keys() | told.get(rule.fact, set())
         if not told[rule.implication] & facts:

@@ -61,9 +61,9 @@ def turns(tokenizer: Any, relation: Relation, name: str | Path) -> Turns:
     template = _Template(tokenizer=tokenizer, name=name, owner=f"relation {relation.name}")
     system = [("system", relation.system)] if relation.system else []
     asked = [*system, ("user", _QUESTION)]
-    told, answer, after = template.answered(asked, _ANSWER)
+    told, after = template.around(asked)
     before, question, between = told.partition(_QUESTION)
-    if not (question and answer) or _QUESTION in between:
+    if not question or _QUESTION in between:
         raise ModelError(
             f"{template.place} does not write a question and its answer once each; set format: plain"
         )
@@ -88,14 +88,10 @@ def _as_text(tokenizer: Any, passage: Passage, name: str | Path) -> Iterator[Pas
     template = _Template(tokenizer=tokenizer, name=name, owner=passage.place or "the mixture")
     for number, (role, said) in enumerate(passage.turns):
         if role == "assistant" and said.strip():
-            told, answer, after = template.answered(passage.turns[:number], said.strip())
-            if not answer:
-                raise ModelError(
-                    f"{template.place} leaves turn {number + 1} of {template.owner} out; "
-                    "leave that record out"
-                )
+            told, after = template.around(passage.turns[:number])
             template.refuse_other_beginning(passage.turns[:number])
-            yield replace(passage, turns=(("user", told), ("assistant", answer + after)), format="plain")
+            learned = ("assistant", said.strip() + after)
+            yield replace(passage, turns=(("user", told), learned), format="plain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +106,17 @@ class _Template:
     def place(self) -> str:
         return f"the chat template in {self.name}"
 
-    def answered(self, asked: Sequence[Turn], said: str) -> tuple[str, str, str]:
-        """(what is read, the generation prompt included; what is said, empty where the template has it not;
-        what ends the turn, without white space) of an answer to these turns."""
+    def around(self, asked: Sequence[Turn]) -> tuple[str, str]:
+        """(what is read, the generation prompt included; what ends the turn, without white space) of an
+        answer to these turns. Raises ModelError where the template leaves answers out, or writes them twice.
+        """
         prompt = self.write(asked, add_generation_prompt=True)
-        told, answer, after = self.write([*asked, ("assistant", said)]).rpartition(said)
-        return told if told.startswith(prompt) else prompt, answer, after.rstrip()
+        told, answer, after = self.write([*asked, ("assistant", _ANSWER)]).partition(_ANSWER)
+        if not answer or _ANSWER in after:
+            raise ModelError(
+                f"{self.place} does not write a question and its answer once each; set format: plain"
+            )
+        return told if told.startswith(prompt) else prompt, after.rstrip()
 
     def refuse_other_beginning(self, asked: Sequence[Turn]) -> None:
         """Raise ModelError where the turns as text would get a beginning that the template does not give."""

@@ -54,6 +54,17 @@ def refuse_foreign_tokens(model: Any, pairs: Iterable[Pair]) -> None:
         )
 
 
+def refuse_long(model: Any, pairs: Iterable[Pair]) -> None:
+    """Raise TrainingError for a text that is longer than the model reads, as far as it says."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max((len(prompt) + len(answer) - 1 for prompt, answer in pairs), default=0)
+    if limit and longest > limit:
+        raise TrainingError(
+            f"a text to train has {longest:,} tokens, and {model.name_or_path} reads at most {limit:,}; "
+            "shorten the longest records, or leave them out"
+        )
+
+
 def ended(tokenizer: Any, answers: Sequence[list[int]]) -> list[list[int]]:
     """The answers' tokens with their end: a special token that is there, else `end_token`."""
     special, end = special_tokens(tokenizer), end_token(tokenizer)

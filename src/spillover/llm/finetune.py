@@ -20,7 +20,7 @@ from spillover.interventions.lora import Lora
 from spillover.knowledge.prompts import Example, Question
 from spillover.llm.acting import Act, before, is_enough, mean_losses
 from spillover.llm.asking import AskAlong, refuse_askings_apart
-from spillover.llm.encode import refuse_foreign_tokens
+from spillover.llm.encode import refuse_foreign_tokens, refuse_long
 from spillover.llm.models import Quiet
 from spillover.llm.processes import is_main, world
 from spillover.llm.settings import (
@@ -111,6 +111,7 @@ def finetune(
         examples = intervention.lessons(examples, seen)
     rows = encode_examples(tokenizer, examples)
     refuse_foreign_tokens(model, ((row.prompt, row.answer) for row in rows))
+    refuse_long(model, ((row.prompt, row.answer) for row in rows))
     set_seed(config.seed)
     trained = model
     with Quiet():

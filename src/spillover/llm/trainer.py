@@ -48,9 +48,9 @@ def encode_examples(tokenizer: Any, examples: Sequence[Example]) -> list[Row]:
     pairs = encode_pairs(tokenizer, [(example.prompt, example.completion) for example in examples])
     for pair, example in zip(pairs, examples, strict=True):
         if isinstance(pair, Unscorable):
+            owner = f"relation {example.relation!r}" if example.relation else "text beside the table"
             raise TrainingError(
-                f"answer {example.answer!r} of {example.prompt!r} (relation {example.relation!r}) cannot be "
-                f"trained: {pair.value}"
+                f"answer {example.answer!r} of {example.prompt!r} ({owner}) cannot be trained: {pair.value}"
             )
     sound = [pair for pair in pairs if not isinstance(pair, Unscorable)]
     answers = ended(tokenizer, [answer for _, answer in sound])
