@@ -126,6 +126,16 @@ def test_zsre(tmp_path: Path) -> None:
     assert kb.notices[-1] == "1 record: no prompt in which the subject stands: left out"
 
 
+def test_another_answer_of_zsre_is_no_other_name(tmp_path: Path) -> None:
+    said = {"Ann": ["France", "Spain"], "Bo": ["Spain"], "Cy": ["Spain"], "Di": ["France"]}
+    rows = [question(subject, "", "", answers=answers) for subject, answers in said.items()]
+    kb = read(saved(tmp_path, rows), "zsRE")
+    assert {subject: answer for subject, _, answer in facts(kb)} == {
+        subject: answers[0] for subject, answers in said.items()
+    }
+    assert kb.notices[0] == "1 second answers are left out; the first in `answers` is the fact"
+
+
 def test_wordings_that_only_one_record_of_zsre_links_are_two_relations(tmp_path: Path) -> None:
     rows = [
         question("Ann", "Greek", "Czech"),

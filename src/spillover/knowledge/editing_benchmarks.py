@@ -77,12 +77,13 @@ def _counterfact(name: str, entries: _Entries) -> KnowledgeBase:
 
 
 def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
-    edits, beside, new = list[Edit](), Counter[str](), 0
+    edits, beside, new, second = list[Edit](), Counter[str](), 0, 0
     for place, entry in entries:
         subject = text_of(entry, "subject", place)
         first, *more = texts_of(entry, "answers", place) or (text_of(entry, "answers", place),)
         changed = bool(entry.get("alt"))
         new += changed
+        second += 0 if changed else len(more)
         rephrase = entry.get("rephrase")
         texts = (rephrase,) if isinstance(rephrase, str) else texts_of(entry, "rephrase", place)
         rephrased = (worded(text, subject) for text in texts)
@@ -91,9 +92,7 @@ def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
                 subject=subject,
                 relation="",
                 wording=worded(text_of(entry, "src", place), subject),
-                answer=Answer(text=text_of(entry, "alt", place))
-                if changed
-                else Answer(text=first, aliases=tuple(more)),
+                answer=Answer(text=text_of(entry, "alt", place) if changed else first),
                 paraphrases=tuple(filter(None, rephrased)),
             )
         )
@@ -103,6 +102,8 @@ def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
         if new
         else []
     )
+    if second:  # another answer is no other name: folded, it would be said of other subjects, too
+        notes.append(f"{second} second answers are left out; the first in `answers` is the fact")
     return knowledge_base(name, edits, notes=[*notes, *_beside(beside)])
 
 
