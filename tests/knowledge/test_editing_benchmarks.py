@@ -299,6 +299,26 @@ def test_the_documented_record_of_ripple_edits_alone_has_a_fact_and_no_rule(tmp_
     assert not kb.rules
 
 
+def moved(prompt: str, identity: str) -> dict[str, Any]:
+    """A record of RippleEdits without tests."""
+    edit = {"subject_id": identity, "relation": "HOME", "target_id": "Q220"}
+    before = edit | {"prompt": prompt.replace("Rome", "Utopia"), "target_id": "Q0"}
+    return {"edit": edit | {"prompt": prompt, "original_fact": before}}
+
+
+def test_a_prompt_in_other_words_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [moved(f"The home of {name} is Rome.", name) for name in ("Ann", "Bo Lee", "Cy")]
+    kb = read(saved(tmp_path, [*rows, moved("Dan has a home in Rome.", "Dan")]), "RippleEdits")
+    assert [each.subject for each in kb.triples] == ["Ann", "Bo Lee", "Cy"]
+    assert kb.relations["HOME"].prompt == "The home of {subject} is"
+    assert kb.notices == (
+        "1 records are left out: the prompt does not tell subject and answer apart, or is worded otherwise "
+        "than most of its relation",
+    )
+    with pytest.raises(DataError, match="no record says a fact"):
+        read(saved(tmp_path, [rows[0], moved("Dan has a home in Rome.", "Dan")]), "RippleEdits")
+
+
 def without(row: dict[str, Any], *path: str) -> dict[str, Any]:
     """The record without a field."""
     row = json.loads(json.dumps(row))
@@ -359,7 +379,7 @@ def test_a_broken_record_is_a_line_with_file_and_number(name: str, tmp_path: Pat
 
 
 def test_what_says_no_fact_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of 1 records says a fact that can be asked of its subject"):
+    with pytest.raises(DataError, match="no record says a fact that can be asked of its subject"):
         read(saved(tmp_path, [question("Ann", "Greek", "Czech", src="Whose is this?")]), "zsRE")
     assert benchmark_of(saved(tmp_path, [{"question": "Who?", "answer": "I."}])) is None
     assert benchmark_of(saved(tmp_path, [])) is None

@@ -91,7 +91,7 @@ def knowledge_base(
     _tell(notices, twice, "another answer of a subject than an earlier record has: left out")
     _tell(notices, unasked, "no prompt in which the subject stands: left out")
     if not facts:
-        raise DataError(f"{name}: none of {len(edits)} records says a fact that can be asked of its subject")
+        raise DataError(f"{name}: no record says a fact that can be asked of its subject")
     rules, bridges = _rules(implied, facts, names, relations, notices)
     return KnowledgeBase(
         name=name,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from spillover.knowledge.checks import SUBJECT
 from spillover.knowledge.edits import Answer, Edit, Implied, worded
 from spillover.knowledge.fields import Entry, entries_of, entry_of, text_of, texts_of, value_of
-from spillover.knowledge.wordings import Frame, common_frame, words_of
+from spillover.knowledge.wordings import Frame, common_frame, find_frames, words_of
 
 _FOLLOWS = ("Compositionality_I", "Logical_Generalization")
 _BEFORE = ("original_fact", "previous_fact")
@@ -57,7 +57,10 @@ def ripple_edits(entries: _Entries) -> tuple[list[Edit], list[Implied], list[str
         for group, count in beside.items()
     ]
     if unnamed:
-        notes.append(f"{unnamed} records are left out: the prompt does not tell subject and answer apart")
+        notes.append(
+            f"{unnamed} records are left out: the prompt does not tell subject and answer apart, or is worded "
+            "otherwise than most of its relation"
+        )
     return edits, implied, notes
 
 
@@ -110,12 +113,15 @@ def _question(edit: Entry, place: str, seen: _Seen) -> str:
 
 
 def _frames(asked: Mapping[str, Mapping[str, str]]) -> dict[str, Frame]:
-    """What stands around the subject in each relation's prompts."""
+    """What stands around the subject in each relation's prompts, or in most of them."""
     frames, names = dict[str, Frame](), dict[str, str]()
     for relation, prompts in asked.items():
-        if len({*prompts.values()}) > 1:
-            frame = frames[relation] = common_frame(sorted({*prompts.values()}))
-            names |= {subject: frame.filling(prompt) or "" for subject, prompt in prompts.items()}
+        alike = _worded_alike(sorted({*prompts.values()}))
+        if len(alike) > 1 and (frame := common_frame(alike)) != Frame(before="", after=""):
+            frames[relation] = frame
+            names |= {
+                subject: name for subject, prompt in prompts.items() if (name := frame.filling(prompt))
+            }
     for relation, prompts in asked.items():
         if relation not in frames:
             ((subject, prompt), *_) = prompts.items()
@@ -126,6 +132,15 @@ def _frames(asked: Mapping[str, Mapping[str, str]]) -> dict[str, Frame]:
                 before, _, after = prompt.partition(name)
                 frames[relation] = Frame(before=before, after=after)
     return frames
+
+
+def _worded_alike(prompts: Sequence[str]) -> Sequence[str]:
+    """Of a relation's prompts those in the wording that most have; all where none recurs."""
+    wordings = [
+        [prompt for prompt in prompts if frame.filling(prompt)]
+        for frame in find_frames(prompts, [""] * len(prompts))
+    ]
+    return max(wordings, key=len, default=prompts)
 
 
 def _shared_name(prompts: Sequence[str]) -> str:
