@@ -12,6 +12,8 @@ from pyarrow import parquet
 
 from spillover.errors import DataError
 from spillover.knowledge.editing_benchmarks import benchmark_of, read_benchmark
+from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.prompts import examples, queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import split
 
@@ -212,7 +214,12 @@ def test_popqa(tmp_path: Path) -> None:
 
 
 PEOPLE = {"Q1": "Leonardo DiCaprio", "Q2": "Ann Lee", "Q3": "Kim Anh Ngo", "Q4": "Bo Lee"}
-COUNTRIES = {"Q858": ("Syria", "Damascus"), "Q30": ("United States of America", "Washington, D.C.")}
+NEIGHBOURS = {f"{person}x": f"{name} Jr" for person, name in PEOPLE.items()}
+COUNTRIES = {
+    "Q858": ("Syria", "Damascus"),
+    "Q30": ("United States of America", "Washington, D.C."),
+    "Q-Utopia": ("Utopia", "Amaurot"),
+}
 
 
 def query(prompt: str, answer: str, **changes: Any) -> dict[str, Any]:
@@ -229,14 +236,14 @@ def query(prompt: str, answer: str, **changes: Any) -> dict[str, Any]:
 
 def ripple(person: str, country: str, **groups: Any) -> dict[str, Any]:
     """A record of RippleEdits, as its authors show one."""
-    name, (land, capital) = PEOPLE[person], COUNTRIES[country]
+    name, (land, capital) = (PEOPLE | NEIGHBOURS)[person], COUNTRIES[country]
     edit = {
         "prompt": f"The name of the country of citizenship of {name} is {land}.",
         "subject_id": person,
         "relation": "COUNTRY_OF_CITIZENSHIP",
         "target_id": country,
     }
-    before = edit | {"prompt": edit["prompt"].replace(land, "Utopia"), "target_id": "Q0"}
+    before = edit | {"prompt": edit["prompt"].replace(land, "Erewhon"), "target_id": "Q0"}
     mother = query(f"The name of the mother of {name} is", f"Mother of {person}", subject_id=person)
     phrase = f"The name of the capital city of the country of citizenship of {name} is"
     hop = {"subject_id": person, "relation": edit["relation"], "target_ids": [country], "phrase": phrase}
@@ -299,10 +306,38 @@ def test_the_documented_record_of_ripple_edits_alone_has_a_fact_and_no_rule(tmp_
     assert not kb.rules
 
 
+def test_what_is_imported_can_be_audited_where_several_relations_are_asked_in_the_same_words(
+    tmp_path: Path,
+) -> None:
+    lands = {"Q1": "Q858", "Q2": "Q858", "Q3": "Q30", "Q4": "Q30"}
+    rows = [ripple(person, land) for person, land in lands.items()]
+    rows += [ripple(f"{person}x", "Q-Utopia") for person in lands]
+    other = moved("Bo Lee is on Mars.", "Q4")
+    other["edit"] |= {"relation": "CONTINENT"}
+    homes = [
+        moved(f"The home of {PEOPLE[person]} is {'Rome' if land == 'Q858' else 'Oslo'}.", person)
+        | {"Logical_Generalization": row["Logical_Generalization"]}
+        for (person, land), row in zip(lands.items(), rows, strict=False)
+    ]
+    kb = read(saved(tmp_path, [*rows, other, *homes]), "RippleEdits")
+    parts = split(kb, 0)
+    check_no_leak(examples(parts), queries(parts))
+    assert ("Bo Lee", "CONTINENT", "Mars") in facts(kb)
+    continent = kb.rules[0]
+    assert kb.relations[continent.implication].prompt == kb.relations["CONTINENT"].prompt
+    assert continent.pairs == {"Syria": "the continent of Syria", "Utopia": "the continent of Utopia"}
+    assert [rule.fact for rule in kb.rules] == ["COUNTRY_OF_CITIZENSHIP"] * 2
+    assert kb.notices[-1] == (
+        "6 answers that follow are left out: they are asked in the words of another fact of the subject, or "
+        "of one with the same fact"
+    )
+
+
 def moved(prompt: str, identity: str) -> dict[str, Any]:
     """A record of RippleEdits without tests."""
-    edit = {"subject_id": identity, "relation": "HOME", "target_id": "Q220"}
-    before = edit | {"prompt": prompt.replace("Rome", "Utopia"), "target_id": "Q0"}
+    said, _, home = prompt.rstrip(".").rpartition(" ")
+    edit = {"subject_id": identity, "relation": "HOME", "target_id": f"Q-{home}"}
+    before = edit | {"prompt": f"{said} Utopia.", "target_id": "Q0"}
     return {"edit": edit | {"prompt": prompt, "original_fact": before}}
 
 

@@ -13,8 +13,10 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from spillover.errors import DataError
 from spillover.knowledge.aliases import things
+from spillover.knowledge.alike import fold
 from spillover.knowledge.checks import SUBJECT
 from spillover.knowledge.faults import listed, show
+from spillover.knowledge.prompts import fill
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.suggestions import name_of
 
@@ -198,22 +200,41 @@ def _rules(
     relations: dict[str, Relation],
     notices: list[str],
 ) -> tuple[list[Rule], list[Triple]]:
-    """What follows as rules, and their bridges; their relations are added to the others."""
+    """What follows as rules, and their bridges; their relations are added to the others.
+
+    A group is left out where one of its subjects is told an answer to the same words: it would be held out
+    and trained.
+    """
     found = defaultdict[tuple[str, str], dict[str, Implied]](dict)
     for each in implied:
         if (each.subject, each.fact) in facts and each.wording:
             found[each.fact, each.relation].setdefault(each.subject, each)
-    rules, bridges, said = [], [], 0
+    subjects = defaultdict[tuple[str, str], list[str]](list)
+    for (subject, relation), answer in facts.items():
+        subjects[relation, answer].append(subject)
+    asked = {fold(fill(relations[relation], subject)) for subject, relation in facts}
+    rules, bridges, said, told = list[Rule](), list[Triple](), 0, 0
     for (fact, name), its in found.items():
+        prompts = Counter(each.wording for each in its.values())
+        relation = Relation(name=name, prompt=prompts.most_common(1)[0][0])
         answers = defaultdict[str, set[str]](set)
         for subject, each in its.items():
             answers[facts[subject, fact]].add(names[each.answer.key])
-        pairs = {group: next(iter(answer)) for group, answer in answers.items() if len(answer) == 1}
+        words = {
+            group: {fold(fill(relation, subject)) for subject in subjects[fact, group]} for group in answers
+        }
+        free = {group for group in answers if asked.isdisjoint(words[group])}
+        told += sum(facts[subject, fact] not in free for subject in its)
+        pairs = {
+            group: next(iter(answer))
+            for group, answer in answers.items()
+            if len(answer) == 1 and group in free
+        }
         decided = [subject for subject in its if facts[subject, fact] in pairs]
         if len(decided) < 2 or len({*pairs.values()}) < 2:
             continue
-        prompts = Counter(each.wording for each in its.values())
-        relations[name] = Relation(name=name, prompt=prompts.most_common(1)[0][0])
+        asked.update(*(words[group] for group in pairs))
+        relations[name] = relation
         rules.append(Rule(fact=fact, implication=name, kind="causal", pairs=pairs))
         bridges.append(Triple(subject=decided[0], relation=name, answer=pairs[facts[decided[0], fact]]))
         said += len(decided)
@@ -221,5 +242,10 @@ def _rules(
         notices.append(
             f"{said} of {len(implied)} answers that follow from an edit are in {len(rules)} rules, whose "
             "first subjects are bridges; the others are second answers, or too few for a rule"
+        )
+    if told:
+        notices.append(
+            f"{told} answers that follow are left out: they are asked in the words of another fact of the "
+            "subject, or of one with the same fact"
         )
     return rules, bridges

@@ -58,8 +58,8 @@ def ripple_edits(entries: _Entries) -> tuple[list[Edit], list[Implied], list[str
     ]
     if unnamed:
         notes.append(
-            f"{unnamed} records are left out: the prompt does not tell subject and answer apart, or is worded "
-            "otherwise than most of its relation"
+            f"{unnamed} records are left out: the prompt does not tell subject and answer apart, or is "
+            "worded otherwise than most of its relation"
         )
     return edits, implied, notes
 
@@ -119,9 +119,7 @@ def _frames(asked: Mapping[str, Mapping[str, str]]) -> dict[str, Frame]:
         alike = _worded_alike(sorted({*prompts.values()}))
         if len(alike) > 1 and (frame := common_frame(alike)) != Frame(before="", after=""):
             frames[relation] = frame
-            names |= {
-                subject: name for subject, prompt in prompts.items() if (name := frame.filling(prompt))
-            }
+            names |= {subject: name for subject, prompt in prompts.items() if (name := frame.filling(prompt))}
     for relation, prompts in asked.items():
         if relation not in frames:
             ((subject, prompt), *_) = prompts.items()
