@@ -2,10 +2,13 @@
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from spillover.errors import DataError, RunError
 from spillover.jobs.importing import import_records
@@ -124,6 +127,27 @@ def test_one_fact_in_two_wordings_is_one_and_a_contradiction_is_named(tmp_path: 
     path.write_text("\n".join(map(json.dumps, other)), encoding="utf-8")
     with pytest.raises(DataError, match=r"record 3: .*'Oslo' here but 'Rome' in .*record 1; keep one"):
         import_records(path, LIVES, out=out)
+
+
+def test_other_records_are_written_with_what_json_has_no_type_for_as_text(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"{name}?", "answer": "I.", "date": date(2026, 11, 27)} for name in ("Ada", "Who, Bo")
+    ]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    found = import_records(tmp_path / "a.parquet", ["is: Who, {subject}?"], out=tmp_path / "a.yaml")
+    other = {"question": "Ada?", "answer": "I.", "date": "2026-11-27"}
+    assert found["other"]["examples"] == [other]
+    assert json.loads((tmp_path / "a-other.jsonl").read_text("utf-8")) == other
+
+
+def test_a_record_that_no_file_can_hold_is_a_line_and_nothing_is_written(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.jsonl", tmp_path / "a.yaml"
+    records = [chat("Where does Ada live?", "In Rome."), chat("Who?", "I.") | {"id": "\ud800"}]
+    path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl: record 2: half a surrogate pair") as caught:
+        import_records(path, LIVES, out=out)
+    assert "\n" not in str(caught.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 @pytest.mark.parametrize(

@@ -373,6 +373,14 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: rewrite("A", "B", requested_rewrite=[{}]),
         r"requested_rewrite is \[\{\}\]; it must be an object",
     ),
+    "CounterFact's other prompts": (
+        lambda: rewrite("A", "B", neighborhood_prompts=5),
+        "neighborhood_prompts is 5; it must be a list of texts",
+    ),
+    "CounterFact's surrogates": (
+        lambda: rewrite("A", "B", paraphrase_prompts=["A is \ud800"]),
+        "paraphrase_prompts .* holds half a surrogate pair; remove it",
+    ),
     "zsRE": (lambda: question("A", "B", "C", src=7), "src is 7; write text in quotes"),
     "zsRE's answers": (
         lambda: question("A", "B", "C", answers="B"),
@@ -387,6 +395,14 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "RippleEdits' tests": (
         lambda: ripple("Q1", "Q858", Forgetfulness=[{"test_queries": ["Who?"]}]),
         r"Forgetfulness: test_queries is \['Who\?'\]; it must be a list of objects",
+    ),
+    "RippleEdits' prompt": (
+        lambda: ripple("Q1", "Q858", edit=ripple("Q1", "Q858")["edit"] | {"prompt": "..."}),
+        "prompt is empty; fill it in or remove the entry",
+    ),
+    "RippleEdits' ids": (
+        lambda: ripple("Q1", "Q858", Forgetfulness=[{"test_queries": [query("Who is", "I", target_ids=5)]}]),
+        "Forgetfulness: target_ids is 5; it must be a list of texts",
     ),
     "RippleEdits' answers": (
         lambda: ripple(

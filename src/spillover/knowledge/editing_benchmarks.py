@@ -72,7 +72,7 @@ def _counterfact(name: str, entries: _Entries) -> KnowledgeBase:
             )
         )
         for field in ("neighborhood_prompts", "attribute_prompts", "generation_prompts"):
-            beside[field] += len(entry.get(field) or ())
+            beside[field] += len(texts_of(entry, field, place))
     return knowledge_base(name, edits, notes=_beside(beside))
 
 

@@ -137,8 +137,13 @@ def clean(cell: str, what: str, where: str) -> str:
         )
     if "\0" in cell:
         raise DataError(f"{where}: {what} {show(cell)} holds a NUL byte; remove it")
+    return whole(cell, what, where)
+
+
+def whole(text: str, what: str, where: str) -> str:
+    """The text as it is; DataError where no file can hold it."""
     try:
-        cell.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise DataError(f"{where}: {what} {show(cell)} holds half a surrogate pair; remove it") from None
-    return cell
+        raise DataError(f"{where}: {what} {show(text)} holds half a surrogate pair; remove it") from None
+    return text
