@@ -171,9 +171,9 @@ def test_what_cannot_be_imported_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def edit(subject: str, answer: str) -> dict[str, Any]:
+def edit(subject: str, answer: str, prompt: str = "{} debuted on") -> dict[str, Any]:
     """A record of CounterFact."""
-    rewrite = {"subject": subject, "prompt": "{} debuted on", "relation_id": "P449"}
+    rewrite = {"subject": subject, "prompt": prompt, "relation_id": "P449"}
     return {
         "requested_rewrite": rewrite | {"target_new": {"str": answer, "id": answer}},
         "paraphrase_prompts": [f"It was late. {subject} was first shown on"],
@@ -190,6 +190,7 @@ def test_a_benchmark_of_edited_facts_needs_no_template(
     said = capsys.readouterr()
     assert said.out.splitlines()[:2] == ["2 facts of 2 records of CounterFact", "  P449: 2 triples"]
     assert "note: 2 texts in neighborhood_prompts ask of others" in said.err
+    assert "    2 by {subject} debuted on" in said.out.splitlines()
     kb = load(out)
     assert [(each.subject, each.answer) for each in kb.triples] == [("Lost", "CBS"), ("Top Gear", "Fox")]
     assert kb.relations["P449"].paraphrases == ("{subject} was first shown on",)
@@ -199,12 +200,31 @@ def test_a_benchmark_of_edited_facts_needs_no_template(
         import_records(path, rules=["P449 -> P1"], out=tmp_path / "other.yaml")
 
 
+def test_triples_of_a_benchmark_are_counted_by_the_wording_that_each_has(tmp_path: Path) -> None:
+    path = tmp_path / "counterfact.json"
+    prompts = {
+        "Lost": "{} debuted on",
+        "Top Gear": "{} was first shown on",
+        "Skins": "{} debuted on",
+        "Bo": "?",
+    }
+    records = [edit(subject, "CBS", prompt) for subject, prompt in prompts.items()]
+    path.write_text(json.dumps([*records, records[0]]), encoding="utf-8")
+    assert import_records(path, out=tmp_path / "a.yaml")["relations"] == {
+        "P449": {
+            "triples": 4,
+            "wordings": {"{subject} debuted on": 2, "{subject} was first shown on": 1},
+        }
+    }
+
+
 def test_rules_of_a_benchmark_are_written_with_their_pairs(tmp_path: Path) -> None:
     path, out = tmp_path / "popular.json", tmp_path / "edits.yaml"
     records = [ripple("Q1", "Q858"), ripple("Q2", "Q858"), ripple("Q3", "Q30")]
     path.write_text(json.dumps(records), encoding="utf-8")
     found = import_records(path, out=out)
     assert (found["format"], found["records"]) == ("RippleEdits", 3)
+    assert all(sum(each["wordings"].values()) == each["triples"] for each in found["relations"].values())
     kb = load(out)
     assert [rule.kind for rule in kb.rules] == ["causal", "causal"]
     assert kb.rules[1].pairs == {"Syria": "Damascus", "United States of America": "Washington, D.C."}

@@ -24,7 +24,7 @@ def read(path: Path, title: str) -> KnowledgeBase:
     benchmark = benchmark_of(path)
     assert benchmark is not None
     assert benchmark.title == title
-    return read_benchmark(path, benchmark)[0]
+    return read_benchmark(path, benchmark)[0].kb
 
 
 def saved(folder: Path, rows: Any) -> Path:

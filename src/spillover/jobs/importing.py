@@ -118,7 +118,8 @@ def import_records(
 
 def _import_benchmark(file: Path, benchmark: Benchmark, rules: Sequence[str], out: Path) -> dict[str, Any]:
     """The same of a benchmark, whose own rules come first."""
-    kb, count = read_benchmark(file, benchmark)
+    found, count = read_benchmark(file, benchmark)
+    kb = found.kb
     drawn = [
         {"fact": rule.fact, "implication": rule.implication, "kind": rule.kind, "pairs": dict(rule.pairs)}
         for rule in kb.rules
@@ -134,8 +135,8 @@ def _import_benchmark(file: Path, benchmark: Benchmark, rules: Sequence[str], ou
         "records": count,
         "matched": len(kb.triples),
         "relations": {
-            name: {"triples": times[name], "wordings": {each.prompt: times[name]}}
-            for name, each in kb.relations.items()
+            name: {"triples": times[name], "wordings": dict(found.wordings.get(name, {}))}
+            for name in kb.relations
         },
         "other": {"records": 0, "examples": []},
         "files": _write(out, relations, drawn, kb.triples, []),

@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spillover.knowledge.edits import Answer, Edit, knowledge_base, worded
+from spillover.knowledge.edits import Answer, Edit, Imported, knowledge_base, worded
 from spillover.knowledge.fields import Entry, entry_of, text_of, texts_of
 from spillover.knowledge.records import read_entries
 from spillover.knowledge.ripple_edits import ripple_edits
-from spillover.knowledge.schema import KnowledgeBase
 
 _Entries = Sequence[tuple[str, Entry]]
 
@@ -30,7 +29,7 @@ class Benchmark:
     title: str
     fields: frozenset[str]
     """By which its records are known."""
-    read: Callable[[str, _Entries], KnowledgeBase]
+    read: Callable[[str, _Entries], Imported]
 
 
 def benchmark_of(path: Path) -> Benchmark | None:
@@ -39,8 +38,8 @@ def benchmark_of(path: Path) -> Benchmark | None:
     return next((each for each in BENCHMARKS if each.fields <= first.keys()), None)
 
 
-def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[KnowledgeBase, int]:
-    """The knowledge base that the file holds, and the number of its records.
+def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[Imported, int]:
+    """What the file holds as a knowledge base, and the number of its records.
 
     Its notices say what it does not: second answers, wordings of one subject alone, aliases, tests of what
     is not a fact of the edited subject. Raises DataError, with file and record, for a field that is missing
@@ -48,11 +47,12 @@ def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[KnowledgeBase, int
     """
     said = list[str]()
     entries = list(read_entries(path, said.append))
-    kb = benchmark.read(path.stem, entries)
-    return replace(kb, notices=(*said, *kb.notices)), len(entries)
+    found = benchmark.read(path.stem, entries)
+    kb = replace(found.kb, notices=(*said, *found.kb.notices))
+    return replace(found, kb=kb), len(entries)
 
 
-def _counterfact(name: str, entries: _Entries) -> KnowledgeBase:
+def _counterfact(name: str, entries: _Entries) -> Imported:
     edits, beside = list[Edit](), Counter[str]()
     for place, entry in entries:
         rewrite = entry_of(entry, "requested_rewrite", place)
@@ -76,7 +76,7 @@ def _counterfact(name: str, entries: _Entries) -> KnowledgeBase:
     return knowledge_base(name, edits, notes=_beside(beside))
 
 
-def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
+def _zsre(name: str, entries: _Entries) -> Imported:
     edits, beside, new, second = list[Edit](), Counter[str](), 0, 0
     for place, entry in entries:
         subject = text_of(entry, "subject", place)
@@ -107,7 +107,7 @@ def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
     return knowledge_base(name, edits, notes=[*notes, *_beside(beside)])
 
 
-def _popqa(name: str, entries: _Entries) -> KnowledgeBase:
+def _popqa(name: str, entries: _Entries) -> Imported:
     named, edits, nameless = dict[str, set[str]](), list[tuple[Edit, str]](), 0
     for place, entry in entries:
         if not entry.get("subj") or not entry.get("obj"):
@@ -134,7 +134,7 @@ def _popqa(name: str, entries: _Entries) -> KnowledgeBase:
     return knowledge_base(name, [edit for edit, subject in edits if subject not in shared], notes=notes)
 
 
-def _ripple(name: str, entries: _Entries) -> KnowledgeBase:
+def _ripple(name: str, entries: _Entries) -> Imported:
     edits, implied, notes = ripple_edits(entries)
     return knowledge_base(name, edits, implied, notes)
 

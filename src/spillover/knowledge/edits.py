@@ -65,6 +65,16 @@ class Implied:
     answer: Answer
 
 
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What edits were read as."""
+
+    kb: KnowledgeBase
+    wordings: Mapping[str, Mapping[str, int]]
+    """relation -> wording -> triples whose record asks in it, the most frequent first; a record's own prompt
+    may be none."""
+
+
 def worded(text: str, subject: str) -> str:
     """The text with `{subject}` for the subject; empty where that is not in it, or braces are."""
     if not subject or subject not in text or "{" in text or "}" in text:
@@ -74,7 +84,7 @@ def worded(text: str, subject: str) -> str:
 
 def knowledge_base(
     name: str, edits: Sequence[Edit], implied: Sequence[Implied] = (), notes: Sequence[str] = ()
-) -> KnowledgeBase:
+) -> Imported:
     """The knowledge base of the edits, with a notice for everything of them that it does not say.
 
     Raises DataError where it says none of them.
@@ -84,10 +94,13 @@ def knowledge_base(
     names = _names([each.answer for each in (*edits, *implied)], notices)
     relations = _relations(edits, notices)
     facts, twice, unasked = dict[tuple[str, str], str](), 0, 0
+    wordings = defaultdict[str, Counter[str]](Counter)
     for each in edits:
         if each.relation in relations:
-            answer = names[each.answer.key]
-            twice += facts.setdefault((each.subject, each.relation), answer) != answer
+            answer, fact = names[each.answer.key], (each.subject, each.relation)
+            if each.wording and fact not in facts:
+                wordings[each.relation][each.wording] += 1
+            twice += facts.setdefault(fact, answer) != answer
         else:
             unasked += 1
     _tell(notices, twice, "another answer of a subject than an earlier record has: left out")
@@ -95,7 +108,9 @@ def knowledge_base(
     if not facts:
         raise DataError(f"{name}: no record says a fact that can be asked of its subject")
     rules, bridges = _rules(implied, facts, names, relations, notices)
-    return KnowledgeBase(
+    for bridge in bridges:
+        wordings[bridge.relation][relations[bridge.relation].prompt] += 1
+    kb = KnowledgeBase(
         name=name,
         triples=(
             *(Triple(subject=s, relation=r, answer=answer) for (s, r), answer in facts.items()),
@@ -105,6 +120,7 @@ def knowledge_base(
         rules=tuple(rules),
         notices=tuple(notices),
     )
+    return Imported(kb=kb, wordings={name: dict(its.most_common()) for name, its in wordings.items()})
 
 
 def _tell(notices: list[str], count: int, what: str) -> None:
