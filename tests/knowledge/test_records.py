@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from spillover.errors import DataError
-from spillover.knowledge.records import read_records
+from spillover.knowledge.records import SUFFIXES, read_records
 from spillover.knowledge.schema import Triple
 from spillover.knowledge.templates import found_by, parse_template
 
@@ -177,6 +177,14 @@ def test_a_fault_is_a_line_with_file_and_record(text: str | bytes, said: str, tm
     with pytest.raises(DataError, match=said) as caught:
         list(read_records(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_empty_file_must_hold_records(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"\n")
+    with pytest.raises(DataError, match=rf"a\{suffix}: file is empty; it must hold records$"):
+        list(read_records(path))
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -87,8 +87,10 @@ def contradiction(subject: str, relation: str, answers: tuple[str, str], where: 
     )
 
 
-def opened(path: Path) -> io.BufferedReader:
-    """The file, open for its bytes. Raises DataError where it cannot be read or holds only white space."""
+def opened(path: Path, needs: str = "hold triples or name a table of them") -> io.BufferedReader:
+    """The file, open for its bytes. Raises DataError where it cannot be read or holds only white space, which
+    says what it `needs` to do.
+    """
     try:
         kind = path.stat().st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # a pipe would keep its reader waiting
@@ -105,7 +107,7 @@ def opened(path: Path) -> io.BufferedReader:
         raise DataError(f"{path}: cannot be read ({reason}); give a readable file") from None
     if blank:
         file.close()
-        raise DataError(f"{path}: file is empty; it must hold triples or name a table of them")
+        raise DataError(f"{path}: file is empty; it must {needs}")
     return file
 
 

@@ -77,6 +77,7 @@ def read_entries(path: Path, say: Say = lambda _: None) -> Iterator[tuple[str, d
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(SUFFIXES)}")
+    opened(path, "hold records").close()
     kinds = {".jsonl": _lines, ".json": _array, ".parquet": _parquet}
     for number, entry in kinds.get(suffix, _separated)(path, say):
         place = f"{path}: record {number}"
@@ -206,7 +207,6 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
 
 
 def _parquet(path: Path, _: Say) -> Iterator[tuple[int, Any]]:
-    opened(path).close()
     try:
         with parquet.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow.names)
