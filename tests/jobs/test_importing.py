@@ -200,6 +200,12 @@ def test_a_benchmark_of_edited_facts_needs_no_template(
         import_records(path, rules=["P449 -> P1"], out=tmp_path / "other.yaml")
 
 
+def test_chats_with_a_column_named_edit_are_chats(file: Path) -> None:
+    records = [record | {"edit": "second"} for record in chats()]
+    file.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+    assert import_records(file, LIVES)["format"] == "records"
+
+
 def test_triples_of_a_benchmark_are_counted_by_the_wording_that_each_has(tmp_path: Path) -> None:
     path = tmp_path / "counterfact.json"
     prompts = {

@@ -16,6 +16,7 @@ from spillover.knowledge.leak import check_no_leak
 from spillover.knowledge.prompts import examples, queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import split
+from tests.knowledge.test_records import EXCHANGES
 
 Rows = list[dict[str, Any]]
 
@@ -427,6 +428,15 @@ def test_a_broken_record_is_a_line_with_file_and_number(name: str, tmp_path: Pat
     with pytest.raises(DataError, match=rf"rows\.json: record 2: .*{said}") as caught:
         read(path, title)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("columns", GOOD.values(), ids=GOOD)
+def test_a_training_file_with_the_columns_of_a_benchmark_is_none(
+    columns: dict[str, Any], tmp_path: Path
+) -> None:
+    for name, (record, *_) in EXCHANGES.items():
+        assert benchmark_of(saved(tmp_path, [columns | record])) is None, name
+    assert benchmark_of(saved(tmp_path, [{"edit": "made it night", "input": "A day", "output": "A"}])) is None
 
 
 def test_what_says_no_fact_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spillover.knowledge.edits import Answer, Edit, Imported, knowledge_base, worded
 from spillover.knowledge.fields import Entry, entry_of, text_of, texts_of
-from spillover.knowledge.records import read_entries
+from spillover.knowledge.records import is_training, read_entries
 from spillover.knowledge.ripple_edits import ripple_edits
 
 _Entries = Sequence[tuple[str, Entry]]
@@ -27,15 +27,23 @@ class Benchmark:
     """A benchmark whose files can be read."""
 
     title: str
-    fields: frozenset[str]
-    """By which its records are known."""
+    fields: Mapping[str, type]
+    """By which its records are known, with what stands there."""
     read: Callable[[str, _Entries], Imported]
+
+    def is_of(self, entry: Entry) -> bool:
+        """Whether it has the fields."""
+        return all(name in entry and isinstance(entry[name], kind) for name, kind in self.fields.items())
 
 
 def benchmark_of(path: Path) -> Benchmark | None:
-    """The benchmark whose fields the file's first record has. Raises DataError where there is no record."""
+    """The benchmark whose fields the file's first record has; None where it has those of a training format,
+    too, which may have any columns beside.
+    """
     _, first = next(read_entries(path), ("", {}))
-    return next((each for each in BENCHMARKS if each.fields <= first.keys()), None)
+    if is_training(first):
+        return None
+    return next((each for each in BENCHMARKS if each.is_of(first)), None)
 
 
 def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[Imported, int]:
@@ -159,8 +167,8 @@ def _beside(prompts: Mapping[str, int]) -> list[str]:
 
 
 BENCHMARKS = (
-    Benchmark(title="CounterFact", fields=frozenset({"requested_rewrite"}), read=_counterfact),
-    Benchmark(title="RippleEdits", fields=frozenset({"edit"}), read=_ripple),
-    Benchmark(title="zsRE", fields=frozenset({"subject", "src", "answers"}), read=_zsre),
-    Benchmark(title="PopQA", fields=frozenset({"subj", "prop", "obj", "question"}), read=_popqa),
+    Benchmark(title="CounterFact", fields={"requested_rewrite": object}, read=_counterfact),
+    Benchmark(title="RippleEdits", fields={"edit": dict}, read=_ripple),
+    Benchmark(title="zsRE", fields=dict.fromkeys(("subject", "src", "answers"), object), read=_zsre),
+    Benchmark(title="PopQA", fields=dict.fromkeys(("subj", "prop", "obj", "question"), object), read=_popqa),
 )

@@ -86,6 +86,11 @@ def read_entries(path: Path, say: Say = lambda _: None) -> Iterator[tuple[str, d
         yield place, entry
 
 
+def is_training(entry: Mapping[str, Any]) -> bool:
+    """Whether a record has the fields of one of the formats, whatever else it has."""
+    return any(all(entry.get(field) is not None for field in fields.split(", ")) for fields in _FIELDS)
+
+
 def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Format]:
     """What is said in a record, by the fields that it has."""
     if entry.get("messages") is not None:
