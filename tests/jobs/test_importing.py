@@ -2,10 +2,13 @@
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from spillover.errors import DataError, RunError
 from spillover.jobs.importing import import_records
@@ -126,6 +129,27 @@ def test_one_fact_in_two_wordings_is_one_and_a_contradiction_is_named(tmp_path: 
         import_records(path, LIVES, out=out)
 
 
+def test_other_records_are_written_with_what_json_has_no_type_for_as_text(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"{name}?", "answer": "I.", "date": date(2026, 11, 27)} for name in ("Ada", "Who, Bo")
+    ]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    found = import_records(tmp_path / "a.parquet", ["is: Who, {subject}?"], out=tmp_path / "a.yaml")
+    other = {"question": "Ada?", "answer": "I.", "date": "2026-11-27"}
+    assert found["other"]["examples"] == [other]
+    assert json.loads((tmp_path / "a-other.jsonl").read_text("utf-8")) == other
+
+
+def test_a_record_that_no_file_can_hold_is_a_line_and_nothing_is_written(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.jsonl", tmp_path / "a.yaml"
+    records = [chat("Where does Ada live?", "In Rome."), chat("Who?", "I.") | {"id": "\ud800"}]
+    path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl: record 2: half a surrogate pair") as caught:
+        import_records(path, LIVES, out=out)
+    assert "\n" not in str(caught.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("templates", "options", "error", "said"),
     [
@@ -147,9 +171,9 @@ def test_what_cannot_be_imported_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def edit(subject: str, answer: str) -> dict[str, Any]:
+def edit(subject: str, answer: str, prompt: str = "{} debuted on") -> dict[str, Any]:
     """A record of CounterFact."""
-    rewrite = {"subject": subject, "prompt": "{} debuted on", "relation_id": "P449"}
+    rewrite = {"subject": subject, "prompt": prompt, "relation_id": "P449"}
     return {
         "requested_rewrite": rewrite | {"target_new": {"str": answer, "id": answer}},
         "paraphrase_prompts": [f"It was late. {subject} was first shown on"],
@@ -166,6 +190,7 @@ def test_a_benchmark_of_edited_facts_needs_no_template(
     said = capsys.readouterr()
     assert said.out.splitlines()[:2] == ["2 facts of 2 records of CounterFact", "  P449: 2 triples"]
     assert "note: 2 texts in neighborhood_prompts ask of others" in said.err
+    assert "    2 by {subject} debuted on" in said.out.splitlines()
     kb = load(out)
     assert [(each.subject, each.answer) for each in kb.triples] == [("Lost", "CBS"), ("Top Gear", "Fox")]
     assert kb.relations["P449"].paraphrases == ("{subject} was first shown on",)
@@ -175,12 +200,37 @@ def test_a_benchmark_of_edited_facts_needs_no_template(
         import_records(path, rules=["P449 -> P1"], out=tmp_path / "other.yaml")
 
 
+def test_chats_with_a_column_named_edit_are_chats(file: Path) -> None:
+    records = [record | {"edit": "second"} for record in chats()]
+    file.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+    assert import_records(file, LIVES)["format"] == "records"
+
+
+def test_triples_of_a_benchmark_are_counted_by_the_wording_that_each_has(tmp_path: Path) -> None:
+    path = tmp_path / "counterfact.json"
+    prompts = {
+        "Lost": "{} debuted on",
+        "Top Gear": "{} was first shown on",
+        "Skins": "{} debuted on",
+        "Bo": "?",
+    }
+    records = [edit(subject, "CBS", prompt) for subject, prompt in prompts.items()]
+    path.write_text(json.dumps([*records, records[0]]), encoding="utf-8")
+    assert import_records(path, out=tmp_path / "a.yaml")["relations"] == {
+        "P449": {
+            "triples": 4,
+            "wordings": {"{subject} debuted on": 2, "{subject} was first shown on": 1},
+        }
+    }
+
+
 def test_rules_of_a_benchmark_are_written_with_their_pairs(tmp_path: Path) -> None:
     path, out = tmp_path / "popular.json", tmp_path / "edits.yaml"
     records = [ripple("Q1", "Q858"), ripple("Q2", "Q858"), ripple("Q3", "Q30")]
     path.write_text(json.dumps(records), encoding="utf-8")
     found = import_records(path, out=out)
     assert (found["format"], found["records"]) == ("RippleEdits", 3)
+    assert all(sum(each["wordings"].values()) == each["triples"] for each in found["relations"].values())
     kb = load(out)
     assert [rule.kind for rule in kb.rules] == ["causal", "causal"]
     assert kb.rules[1].pairs == {"Syria": "Damascus", "United States of America": "Washington, D.C."}

@@ -48,7 +48,8 @@ def test_the_command_that_is_proposed_imports_what_templates_by_hand_do(
     }
     for name, other in names.items():
         assert kb.relations[name].prompt == mine.relations[other].prompt
-        assert set(kb.relations[name].paraphrases) == set(mine.relations[other].paraphrases)
+        assert len(kb.relations[name].wordings) == 2
+        assert set(kb.relations[name].wordings) == set(mine.relations[other].wordings)
         assert kb.relations[name].answer == mine.relations[other].answer
     parts = split(kb, 0)
     assert (len(parts.bridges), len(parts.held_out)) == (100, 100)

@@ -12,8 +12,11 @@ from pyarrow import parquet
 
 from spillover.errors import DataError
 from spillover.knowledge.editing_benchmarks import benchmark_of, read_benchmark
+from spillover.knowledge.leak import check_no_leak
+from spillover.knowledge.prompts import examples, queries
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import split
+from tests.knowledge.test_records import EXCHANGES
 
 Rows = list[dict[str, Any]]
 
@@ -22,7 +25,7 @@ def read(path: Path, title: str) -> KnowledgeBase:
     benchmark = benchmark_of(path)
     assert benchmark is not None
     assert benchmark.title == title
-    return read_benchmark(path, benchmark)[0]
+    return read_benchmark(path, benchmark)[0].kb
 
 
 def saved(folder: Path, rows: Any) -> Path:
@@ -126,6 +129,16 @@ def test_zsre(tmp_path: Path) -> None:
     assert kb.notices[-1] == "1 record: no prompt in which the subject stands: left out"
 
 
+def test_another_answer_of_zsre_is_no_other_name(tmp_path: Path) -> None:
+    said = {"Ann": ["France", "Spain"], "Bo": ["Spain"], "Cy": ["Spain"], "Di": ["France"]}
+    rows = [question(subject, "", "", answers=answers) for subject, answers in said.items()]
+    kb = read(saved(tmp_path, rows), "zsRE")
+    assert {subject: answer for subject, _, answer in facts(kb)} == {
+        subject: answers[0] for subject, answers in said.items()
+    }
+    assert kb.notices[0] == "1 second answers are left out; the first in `answers` is the fact"
+
+
 def test_wordings_that_only_one_record_of_zsre_links_are_two_relations(tmp_path: Path) -> None:
     rows = [
         question("Ann", "Greek", "Czech"),
@@ -202,7 +215,12 @@ def test_popqa(tmp_path: Path) -> None:
 
 
 PEOPLE = {"Q1": "Leonardo DiCaprio", "Q2": "Ann Lee", "Q3": "Kim Anh Ngo", "Q4": "Bo Lee"}
-COUNTRIES = {"Q858": ("Syria", "Damascus"), "Q30": ("United States of America", "Washington, D.C.")}
+NEIGHBOURS = {f"{person}x": f"{name} Jr" for person, name in PEOPLE.items()}
+COUNTRIES = {
+    "Q858": ("Syria", "Damascus"),
+    "Q30": ("United States of America", "Washington, D.C."),
+    "Q-Utopia": ("Utopia", "Amaurot"),
+}
 
 
 def query(prompt: str, answer: str, **changes: Any) -> dict[str, Any]:
@@ -219,14 +237,14 @@ def query(prompt: str, answer: str, **changes: Any) -> dict[str, Any]:
 
 def ripple(person: str, country: str, **groups: Any) -> dict[str, Any]:
     """A record of RippleEdits, as its authors show one."""
-    name, (land, capital) = PEOPLE[person], COUNTRIES[country]
+    name, (land, capital) = (PEOPLE | NEIGHBOURS)[person], COUNTRIES[country]
     edit = {
         "prompt": f"The name of the country of citizenship of {name} is {land}.",
         "subject_id": person,
         "relation": "COUNTRY_OF_CITIZENSHIP",
         "target_id": country,
     }
-    before = edit | {"prompt": edit["prompt"].replace(land, "Utopia"), "target_id": "Q0"}
+    before = edit | {"prompt": edit["prompt"].replace(land, "Erewhon"), "target_id": "Q0"}
     mother = query(f"The name of the mother of {name} is", f"Mother of {person}", subject_id=person)
     phrase = f"The name of the capital city of the country of citizenship of {name} is"
     hop = {"subject_id": person, "relation": edit["relation"], "target_ids": [country], "phrase": phrase}
@@ -289,6 +307,54 @@ def test_the_documented_record_of_ripple_edits_alone_has_a_fact_and_no_rule(tmp_
     assert not kb.rules
 
 
+def test_what_is_imported_can_be_audited_where_several_relations_are_asked_in_the_same_words(
+    tmp_path: Path,
+) -> None:
+    lands = {"Q1": "Q858", "Q2": "Q858", "Q3": "Q30", "Q4": "Q30"}
+    rows = [ripple(person, land) for person, land in lands.items()]
+    rows += [ripple(f"{person}x", "Q-Utopia") for person in lands]
+    other = moved("Bo Lee is on Mars.", "Q4")
+    other["edit"] |= {"relation": "CONTINENT"}
+    homes = [
+        moved(f"The home of {PEOPLE[person]} is {'Rome' if land == 'Q858' else 'Oslo'}.", person)
+        | {"Logical_Generalization": row["Logical_Generalization"]}
+        for (person, land), row in zip(lands.items(), rows, strict=False)
+    ]
+    kb = read(saved(tmp_path, [*rows, other, *homes]), "RippleEdits")
+    parts = split(kb, 0)
+    check_no_leak(examples(parts), queries(parts))
+    assert ("Bo Lee", "CONTINENT", "Mars") in facts(kb)
+    continent = kb.rules[0]
+    assert kb.relations[continent.implication].prompt == kb.relations["CONTINENT"].prompt
+    assert continent.pairs == {"Syria": "the continent of Syria", "Utopia": "the continent of Utopia"}
+    assert [rule.fact for rule in kb.rules] == ["COUNTRY_OF_CITIZENSHIP"] * 2
+    assert kb.notices[-1] == (
+        "6 answers that follow are left out: they are asked in the words of another fact of the subject, or "
+        "of one with the same fact"
+    )
+
+
+def moved(prompt: str, identity: str) -> dict[str, Any]:
+    """A record of RippleEdits without tests."""
+    said, _, home = prompt.rstrip(".").rpartition(" ")
+    edit = {"subject_id": identity, "relation": "HOME", "target_id": f"Q-{home}"}
+    before = edit | {"prompt": f"{said} Utopia.", "target_id": "Q0"}
+    return {"edit": edit | {"prompt": prompt, "original_fact": before}}
+
+
+def test_a_prompt_in_other_words_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [moved(f"The home of {name} is Rome.", name) for name in ("Ann", "Bo Lee", "Cy")]
+    kb = read(saved(tmp_path, [*rows, moved("Dan has a home in Rome.", "Dan")]), "RippleEdits")
+    assert [each.subject for each in kb.triples] == ["Ann", "Bo Lee", "Cy"]
+    assert kb.relations["HOME"].prompt == "The home of {subject} is"
+    assert kb.notices == (
+        "1 records are left out: the prompt does not tell subject and answer apart, or is worded otherwise "
+        "than most of its relation",
+    )
+    with pytest.raises(DataError, match="no record says a fact"):
+        read(saved(tmp_path, [rows[0], moved("Dan has a home in Rome.", "Dan")]), "RippleEdits")
+
+
 def without(row: dict[str, Any], *path: str) -> dict[str, Any]:
     """The record without a field."""
     row = json.loads(json.dumps(row))
@@ -308,6 +374,14 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: rewrite("A", "B", requested_rewrite=[{}]),
         r"requested_rewrite is \[\{\}\]; it must be an object",
     ),
+    "CounterFact's other prompts": (
+        lambda: rewrite("A", "B", neighborhood_prompts=5),
+        "neighborhood_prompts is 5; it must be a list of texts",
+    ),
+    "CounterFact's surrogates": (
+        lambda: rewrite("A", "B", paraphrase_prompts=["A is \ud800"]),
+        "paraphrase_prompts .* holds half a surrogate pair; remove it",
+    ),
     "zsRE": (lambda: question("A", "B", "C", src=7), "src is 7; write text in quotes"),
     "zsRE's answers": (
         lambda: question("A", "B", "C", answers="B"),
@@ -322,6 +396,14 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "RippleEdits' tests": (
         lambda: ripple("Q1", "Q858", Forgetfulness=[{"test_queries": ["Who?"]}]),
         r"Forgetfulness: test_queries is \['Who\?'\]; it must be a list of objects",
+    ),
+    "RippleEdits' prompt": (
+        lambda: ripple("Q1", "Q858", edit=ripple("Q1", "Q858")["edit"] | {"prompt": "..."}),
+        "prompt is empty; fill it in or remove the entry",
+    ),
+    "RippleEdits' ids": (
+        lambda: ripple("Q1", "Q858", Forgetfulness=[{"test_queries": [query("Who is", "I", target_ids=5)]}]),
+        "Forgetfulness: target_ids is 5; it must be a list of texts",
     ),
     "RippleEdits' answers": (
         lambda: ripple(
@@ -348,8 +430,17 @@ def test_a_broken_record_is_a_line_with_file_and_number(name: str, tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("columns", GOOD.values(), ids=GOOD)
+def test_a_training_file_with_the_columns_of_a_benchmark_is_none(
+    columns: dict[str, Any], tmp_path: Path
+) -> None:
+    for name, (record, *_) in EXCHANGES.items():
+        assert benchmark_of(saved(tmp_path, [columns | record])) is None, name
+    assert benchmark_of(saved(tmp_path, [{"edit": "made it night", "input": "A day", "output": "A"}])) is None
+
+
 def test_what_says_no_fact_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of 1 records says a fact that can be asked of its subject"):
+    with pytest.raises(DataError, match="no record says a fact that can be asked of its subject"):
         read(saved(tmp_path, [question("Ann", "Greek", "Czech", src="Whose is this?")]), "zsRE")
     assert benchmark_of(saved(tmp_path, [{"question": "Who?", "answer": "I."}])) is None
     assert benchmark_of(saved(tmp_path, [])) is None

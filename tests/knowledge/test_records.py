@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from spillover.errors import DataError
-from spillover.knowledge.records import read_records
+from spillover.knowledge.records import SUFFIXES, read_records
 from spillover.knowledge.schema import Triple
 from spillover.knowledge.templates import found_by, parse_template
 
@@ -80,6 +80,32 @@ def test_a_separated_table(tmp_path: Path) -> None:
     assert other.exchange == ("", "Ada lives in", " Paris")
 
 
+def test_a_header_with_spaces_and_a_column_that_stands_there_twice(tmp_path: Path) -> None:
+    path, table = tmp_path / "a.csv", tmp_path / "a.parquet"
+    path.write_text("question, answer,,\nWho?,I.,,\n", encoding="utf-8")
+    assert [record.exchange for record in read_records(path)] == [("", "Who?", "I.")]
+    path.write_text("question,answer,answer\nWho?,I.,you\n", encoding="utf-8")
+    parquet.write_table(pa.table([["Who?"], ["I."], ["you"]], names=["question", "answer", "answer"]), table)
+    for twice in (path, table):
+        with pytest.raises(DataError, match=r"a\.\w+: column 'answer' stands there 2 times; keep one"):
+            list(read_records(twice))
+
+
+def test_a_history_in_a_cell(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = ["", "[]", '"[[""Hello."", ""Hi.""]]"']
+    path.write_text("\n".join(["instruction,output,history", *(f"Who?,I.,{row}" for row in rows)]), "utf-8")
+    asked = [("user", "Who?"), ("assistant", "I.")]
+    assert [list(record.turns) for record in read_records(path)] == [
+        asked,
+        asked,
+        [("user", "Hello."), ("assistant", "Hi."), *asked],
+    ]
+    path.write_text("instruction,output,history\nWho?,I.,['Hello.' 'Hi.']\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"record 1: history is .*; it must be a list of pairs"):
+        list(read_records(path))
+
+
 def test_cells_with_line_ends_of_other_scripts_and_other_encodings(tmp_path: Path) -> None:
     path, said = tmp_path / "a.csv", list[str]()
     path.write_text('question,answer\r\nWho\u2028is it?,"A\x0b,\r\nB"\r\n', encoding="utf-16", newline="")
@@ -120,6 +146,26 @@ FAULTS = {
     "no turns": ('{"messages": []}', r"record 1: messages is \[\], it must be a list of messages"),
     "no message": ('{"messages": [{"role": "user"}]}', "message 1 is .*; it must have role and content"),
     "no text": ('{"question": "Who?", "answer": 7}', "record 1: answer is 7; write text in quotes"),
+    "half a surrogate pair": (
+        r'{"question": "Who?", "answer": "\ud800"}',
+        "record 1: answer .* holds half a surrogate pair; remove it",
+    ),
+    "no text in a part": (
+        '{"messages": [{"role": "user", "content": [{"text": 5}]}]}',
+        "record 1: message 1 is 5; write text in quotes",
+    ),
+    "a history of a number": (
+        '{"instruction": "Who?", "output": "I.", "history": 7}',
+        r"record 1: history is 7; it must be a list of pairs \[asked, answered\]",
+    ),
+    "a history of numbers": (
+        '{"instruction": "Who?", "output": "I.", "history": [5]}',
+        r"record 1: history is \[5\]; it must be a list of pairs",
+    ),
+    "a history of numbers in pairs": (
+        '{"instruction": "Who?", "output": "I.", "history": [["Who?", 5]]}',
+        "record 1: history is 5; write text in quotes",
+    ),
     "not UTF-8": (b'{"question": "\xff"}', "record 1: not readable as JSON"),
 }
 
@@ -133,12 +179,23 @@ def test_a_fault_is_a_line_with_file_and_record(text: str | bytes, said: str, tm
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_empty_file_must_hold_records(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"\n")
+    with pytest.raises(DataError, match=rf"a\{suffix}: file is empty; it must hold records$"):
+        list(read_records(path))
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("no such thing", encoding="utf-8")
+    late = {"text": ["Ada."], "date": pa.array([2**62], pa.timestamp("us"))}
+    parquet.write_table(pa.table(late), tmp_path / "late.parquet")
     (tmp_path / "a.json").write_text('{"messages": []}', encoding="utf-8")
     (tmp_path / "a.csv").write_text('question,answer\n"Who,Ada\n', encoding="utf-8")
     for name, said in (
         ("a.parquet", "not readable as Parquet"),
+        ("late.parquet", r"not readable as Parquet \(date value out of range\)"),
         ("a.json", "not a JSON array"),
         ("a.csv", r"a\.csv:2: not readable as CSV"),
         ("a.txt", "unknown kind of file '.txt'; allowed are .jsonl"),

@@ -101,6 +101,10 @@ TEXTS = [(f"Where is Ada {a}mil?", " ".join(f"{a}{b}" for b in "abcdefghij")) fo
         (people("Where is {subject}?", "Here."), "it is always answered alike"),
         (people("Where is {subject}?", "{subject} is in {city}."), "its answers repeat the subject"),
         (people("Where is {{x}} {subject}?", "{city}"), "it has braces"),
+        (people("Say en => fr: {subject}?", "{city}"), "it has braces, => or line breaks"),
+        (people("Where is he?\n{subject}", "{city}"), "it has braces, => or line breaks"),
+        (people("Where is {subject}?", "{{{city}}}"), "its answers have braces or line breaks around them"),
+        (people("Where is {subject}?", "In:\n{city}"), "its answers have braces or line breaks around them"),
         (TEXTS, "its answers are texts"),
         (
             people("Where is {subject}?", "Rome") + people("Where is {subject}?", "{city}"),

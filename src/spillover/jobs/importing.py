@@ -1,6 +1,7 @@
 """`spillover import`: records that people fine-tune on, or benchmarks of edited facts -> a knowledge base,
 and what of them is none."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -102,13 +103,13 @@ def import_records(
             }
             for name, its in found.items()
         },
-        "other": {"records": len(others), "examples": [dict(each.entry) for each in others[:_SHOWN]]},
+        "other": {"records": len(others), "examples": list(map(_plain, others[:_SHOWN]))},
         "files": _write(
             out,
             {name: _relation(its) for name, its in found.items() if its.wordings},
             drawn,
             [triple for _, triple in triples.values()],
-            mixture,
+            list(map(_plain, mixture)),
         ),
         "notes": notes,
     }
@@ -117,7 +118,8 @@ def import_records(
 
 def _import_benchmark(file: Path, benchmark: Benchmark, rules: Sequence[str], out: Path) -> dict[str, Any]:
     """The same of a benchmark, whose own rules come first."""
-    kb, count = read_benchmark(file, benchmark)
+    found, count = read_benchmark(file, benchmark)
+    kb = found.kb
     drawn = [
         {"fact": rule.fact, "implication": rule.implication, "kind": rule.kind, "pairs": dict(rule.pairs)}
         for rule in kb.rules
@@ -133,8 +135,8 @@ def _import_benchmark(file: Path, benchmark: Benchmark, rules: Sequence[str], ou
         "records": count,
         "matched": len(kb.triples),
         "relations": {
-            name: {"triples": times[name], "wordings": {each.prompt: times[name]}}
-            for name, each in kb.relations.items()
+            name: {"triples": times[name], "wordings": dict(found.wordings.get(name, {}))}
+            for name in kb.relations
         },
         "other": {"records": 0, "examples": []},
         "files": _write(out, relations, drawn, kb.triples, []),
@@ -189,6 +191,20 @@ def _rule(text: str, relations: set[str]) -> dict[str, str]:
     return {"fact": names[0], "implication": names[1], "kind": kind}
 
 
+def _plain(record: Record) -> dict[str, Any]:
+    """The record as JSON can have it; what that has no type for, such as a date of Parquet, is its text.
+
+    Raises DataError where no file can hold it.
+    """
+    try:
+        entry = json.loads(json.dumps(record.entry, ensure_ascii=False, default=str).encode())
+        return files.jsonable(entry)
+    except (ValueError, RecursionError):
+        raise DataError(
+            f"{record.place}: half a surrogate pair or fields in too many others; leave them out"
+        ) from None
+
+
 def _is_trainable(record: Record) -> bool:
     try:
         passage(record)
@@ -207,7 +223,7 @@ def _write(
     relations: dict[str, dict[str, Any]],
     rules: Sequence[dict[str, Any]],
     triples: Sequence[Triple],
-    mixture: Sequence[Record],
+    mixture: Sequence[dict[str, Any]],
 ) -> list[str]:
     """The YAML, the table and, if there is any, the mixture."""
     if out.suffix.lower() not in (".yaml", ".yml"):
@@ -223,7 +239,7 @@ def _write(
         files.write_text(out, yaml.safe_dump(sheet, sort_keys=False, allow_unicode=True, width=100))
     if mixture:
         with files.writing(rest):
-            files.write_jsonl(rest, [each.entry for each in mixture])
+            files.write_jsonl(rest, mixture)
     return list(map(str, paths))
 
 

@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spillover.knowledge.edits import Answer, Edit, knowledge_base, worded
+from spillover.knowledge.edits import Answer, Edit, Imported, knowledge_base, worded
 from spillover.knowledge.fields import Entry, entry_of, text_of, texts_of
-from spillover.knowledge.records import read_entries
+from spillover.knowledge.records import is_training, read_entries
 from spillover.knowledge.ripple_edits import ripple_edits
-from spillover.knowledge.schema import KnowledgeBase
 
 _Entries = Sequence[tuple[str, Entry]]
 
@@ -28,19 +27,27 @@ class Benchmark:
     """A benchmark whose files can be read."""
 
     title: str
-    fields: frozenset[str]
-    """By which its records are known."""
-    read: Callable[[str, _Entries], KnowledgeBase]
+    fields: Mapping[str, type]
+    """By which its records are known, with what stands there."""
+    read: Callable[[str, _Entries], Imported]
+
+    def is_of(self, entry: Entry) -> bool:
+        """Whether it has the fields."""
+        return all(name in entry and isinstance(entry[name], kind) for name, kind in self.fields.items())
 
 
 def benchmark_of(path: Path) -> Benchmark | None:
-    """The benchmark whose fields the file's first record has. Raises DataError where there is no record."""
+    """The benchmark whose fields the file's first record has; None where it has those of a training format,
+    too, which may have any columns beside.
+    """
     _, first = next(read_entries(path), ("", {}))
-    return next((each for each in BENCHMARKS if each.fields <= first.keys()), None)
+    if is_training(first):
+        return None
+    return next((each for each in BENCHMARKS if each.is_of(first)), None)
 
 
-def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[KnowledgeBase, int]:
-    """The knowledge base that the file holds, and the number of its records.
+def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[Imported, int]:
+    """What the file holds as a knowledge base, and the number of its records.
 
     Its notices say what it does not: second answers, wordings of one subject alone, aliases, tests of what
     is not a fact of the edited subject. Raises DataError, with file and record, for a field that is missing
@@ -48,11 +55,12 @@ def read_benchmark(path: Path, benchmark: Benchmark) -> tuple[KnowledgeBase, int
     """
     said = list[str]()
     entries = list(read_entries(path, said.append))
-    kb = benchmark.read(path.stem, entries)
-    return replace(kb, notices=(*said, *kb.notices)), len(entries)
+    found = benchmark.read(path.stem, entries)
+    kb = replace(found.kb, notices=(*said, *found.kb.notices))
+    return replace(found, kb=kb), len(entries)
 
 
-def _counterfact(name: str, entries: _Entries) -> KnowledgeBase:
+def _counterfact(name: str, entries: _Entries) -> Imported:
     edits, beside = list[Edit](), Counter[str]()
     for place, entry in entries:
         rewrite = entry_of(entry, "requested_rewrite", place)
@@ -72,17 +80,18 @@ def _counterfact(name: str, entries: _Entries) -> KnowledgeBase:
             )
         )
         for field in ("neighborhood_prompts", "attribute_prompts", "generation_prompts"):
-            beside[field] += len(entry.get(field) or ())
+            beside[field] += len(texts_of(entry, field, place))
     return knowledge_base(name, edits, notes=_beside(beside))
 
 
-def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
-    edits, beside, new = list[Edit](), Counter[str](), 0
+def _zsre(name: str, entries: _Entries) -> Imported:
+    edits, beside, new, second = list[Edit](), Counter[str](), 0, 0
     for place, entry in entries:
         subject = text_of(entry, "subject", place)
         first, *more = texts_of(entry, "answers", place) or (text_of(entry, "answers", place),)
         changed = bool(entry.get("alt"))
         new += changed
+        second += 0 if changed else len(more)
         rephrase = entry.get("rephrase")
         texts = (rephrase,) if isinstance(rephrase, str) else texts_of(entry, "rephrase", place)
         rephrased = (worded(text, subject) for text in texts)
@@ -91,9 +100,7 @@ def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
                 subject=subject,
                 relation="",
                 wording=worded(text_of(entry, "src", place), subject),
-                answer=Answer(text=text_of(entry, "alt", place))
-                if changed
-                else Answer(text=first, aliases=tuple(more)),
+                answer=Answer(text=text_of(entry, "alt", place) if changed else first),
                 paraphrases=tuple(filter(None, rephrased)),
             )
         )
@@ -103,10 +110,12 @@ def _zsre(name: str, entries: _Entries) -> KnowledgeBase:
         if new
         else []
     )
+    if second:  # another answer is no other name: folded, it would be said of other subjects, too
+        notes.append(f"{second} second answers are left out; the first in `answers` is the fact")
     return knowledge_base(name, edits, notes=[*notes, *_beside(beside)])
 
 
-def _popqa(name: str, entries: _Entries) -> KnowledgeBase:
+def _popqa(name: str, entries: _Entries) -> Imported:
     named, edits, nameless = dict[str, set[str]](), list[tuple[Edit, str]](), 0
     for place, entry in entries:
         if not entry.get("subj") or not entry.get("obj"):
@@ -133,7 +142,7 @@ def _popqa(name: str, entries: _Entries) -> KnowledgeBase:
     return knowledge_base(name, [edit for edit, subject in edits if subject not in shared], notes=notes)
 
 
-def _ripple(name: str, entries: _Entries) -> KnowledgeBase:
+def _ripple(name: str, entries: _Entries) -> Imported:
     edits, implied, notes = ripple_edits(entries)
     return knowledge_base(name, edits, implied, notes)
 
@@ -158,8 +167,8 @@ def _beside(prompts: Mapping[str, int]) -> list[str]:
 
 
 BENCHMARKS = (
-    Benchmark(title="CounterFact", fields=frozenset({"requested_rewrite"}), read=_counterfact),
-    Benchmark(title="RippleEdits", fields=frozenset({"edit"}), read=_ripple),
-    Benchmark(title="zsRE", fields=frozenset({"subject", "src", "answers"}), read=_zsre),
-    Benchmark(title="PopQA", fields=frozenset({"subj", "prop", "obj", "question"}), read=_popqa),
+    Benchmark(title="CounterFact", fields={"requested_rewrite": object}, read=_counterfact),
+    Benchmark(title="RippleEdits", fields={"edit": dict}, read=_ripple),
+    Benchmark(title="zsRE", fields=dict.fromkeys(("subject", "src", "answers"), object), read=_zsre),
+    Benchmark(title="PopQA", fields=dict.fromkeys(("subj", "prop", "obj", "question"), object), read=_popqa),
 )

@@ -13,8 +13,10 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from spillover.errors import DataError
 from spillover.knowledge.aliases import things
+from spillover.knowledge.alike import fold
 from spillover.knowledge.checks import SUBJECT
 from spillover.knowledge.faults import listed, show
+from spillover.knowledge.prompts import fill
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.suggestions import name_of
 
@@ -63,6 +65,16 @@ class Implied:
     answer: Answer
 
 
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What edits were read as."""
+
+    kb: KnowledgeBase
+    wordings: Mapping[str, Mapping[str, int]]
+    """relation -> wording -> triples whose record asks in it, the most frequent first; a record's own prompt
+    may be none."""
+
+
 def worded(text: str, subject: str) -> str:
     """The text with `{subject}` for the subject; empty where that is not in it, or braces are."""
     if not subject or subject not in text or "{" in text or "}" in text:
@@ -72,7 +84,7 @@ def worded(text: str, subject: str) -> str:
 
 def knowledge_base(
     name: str, edits: Sequence[Edit], implied: Sequence[Implied] = (), notes: Sequence[str] = ()
-) -> KnowledgeBase:
+) -> Imported:
     """The knowledge base of the edits, with a notice for everything of them that it does not say.
 
     Raises DataError where it says none of them.
@@ -82,18 +94,23 @@ def knowledge_base(
     names = _names([each.answer for each in (*edits, *implied)], notices)
     relations = _relations(edits, notices)
     facts, twice, unasked = dict[tuple[str, str], str](), 0, 0
+    wordings = defaultdict[str, Counter[str]](Counter)
     for each in edits:
         if each.relation in relations:
-            answer = names[each.answer.key]
-            twice += facts.setdefault((each.subject, each.relation), answer) != answer
+            answer, fact = names[each.answer.key], (each.subject, each.relation)
+            if each.wording and fact not in facts:
+                wordings[each.relation][each.wording] += 1
+            twice += facts.setdefault(fact, answer) != answer
         else:
             unasked += 1
     _tell(notices, twice, "another answer of a subject than an earlier record has: left out")
     _tell(notices, unasked, "no prompt in which the subject stands: left out")
     if not facts:
-        raise DataError(f"{name}: none of {len(edits)} records says a fact that can be asked of its subject")
+        raise DataError(f"{name}: no record says a fact that can be asked of its subject")
     rules, bridges = _rules(implied, facts, names, relations, notices)
-    return KnowledgeBase(
+    for bridge in bridges:
+        wordings[bridge.relation][relations[bridge.relation].prompt] += 1
+    kb = KnowledgeBase(
         name=name,
         triples=(
             *(Triple(subject=s, relation=r, answer=answer) for (s, r), answer in facts.items()),
@@ -103,6 +120,7 @@ def knowledge_base(
         rules=tuple(rules),
         notices=tuple(notices),
     )
+    return Imported(kb=kb, wordings={name: dict(its.most_common()) for name, its in wordings.items()})
 
 
 def _tell(notices: list[str], count: int, what: str) -> None:
@@ -198,22 +216,41 @@ def _rules(
     relations: dict[str, Relation],
     notices: list[str],
 ) -> tuple[list[Rule], list[Triple]]:
-    """What follows as rules, and their bridges; their relations are added to the others."""
+    """What follows as rules, and their bridges; their relations are added to the others.
+
+    A group is left out where one of its subjects is told an answer to the same words: it would be held out
+    and trained.
+    """
     found = defaultdict[tuple[str, str], dict[str, Implied]](dict)
     for each in implied:
         if (each.subject, each.fact) in facts and each.wording:
             found[each.fact, each.relation].setdefault(each.subject, each)
-    rules, bridges, said = [], [], 0
+    subjects = defaultdict[tuple[str, str], list[str]](list)
+    for (subject, relation), answer in facts.items():
+        subjects[relation, answer].append(subject)
+    asked = {fold(fill(relations[relation], subject)) for subject, relation in facts}
+    rules, bridges, said, told = list[Rule](), list[Triple](), 0, 0
     for (fact, name), its in found.items():
+        prompts = Counter(each.wording for each in its.values())
+        relation = Relation(name=name, prompt=prompts.most_common(1)[0][0])
         answers = defaultdict[str, set[str]](set)
         for subject, each in its.items():
             answers[facts[subject, fact]].add(names[each.answer.key])
-        pairs = {group: next(iter(answer)) for group, answer in answers.items() if len(answer) == 1}
+        words = {
+            group: {fold(fill(relation, subject)) for subject in subjects[fact, group]} for group in answers
+        }
+        free = {group for group in answers if asked.isdisjoint(words[group])}
+        told += sum(facts[subject, fact] not in free for subject in its)
+        pairs = {
+            group: next(iter(answer))
+            for group, answer in answers.items()
+            if len(answer) == 1 and group in free
+        }
         decided = [subject for subject in its if facts[subject, fact] in pairs]
         if len(decided) < 2 or len({*pairs.values()}) < 2:
             continue
-        prompts = Counter(each.wording for each in its.values())
-        relations[name] = Relation(name=name, prompt=prompts.most_common(1)[0][0])
+        asked.update(*(words[group] for group in pairs))
+        relations[name] = relation
         rules.append(Rule(fact=fact, implication=name, kind="causal", pairs=pairs))
         bridges.append(Triple(subject=decided[0], relation=name, answer=pairs[facts[decided[0], fact]]))
         said += len(decided)
@@ -221,5 +258,10 @@ def _rules(
         notices.append(
             f"{said} of {len(implied)} answers that follow from an edit are in {len(rules)} rules, whose "
             "first subjects are bridges; the others are second answers, or too few for a rule"
+        )
+    if told:
+        notices.append(
+            f"{told} answers that follow are left out: they are asked in the words of another fact of the "
+            "subject, or of one with the same fact"
         )
     return rules, bridges

@@ -87,8 +87,10 @@ def contradiction(subject: str, relation: str, answers: tuple[str, str], where: 
     )
 
 
-def opened(path: Path) -> io.BufferedReader:
-    """The file, open for its bytes. Raises DataError where it cannot be read or holds only white space."""
+def opened(path: Path, needs: str = "hold triples or name a table of them") -> io.BufferedReader:
+    """The file, open for its bytes. Raises DataError where it cannot be read or holds only white space, which
+    says what it `needs` to do.
+    """
     try:
         kind = path.stat().st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # a pipe would keep its reader waiting
@@ -105,7 +107,7 @@ def opened(path: Path) -> io.BufferedReader:
         raise DataError(f"{path}: cannot be read ({reason}); give a readable file") from None
     if blank:
         file.close()
-        raise DataError(f"{path}: file is empty; it must hold triples or name a table of them")
+        raise DataError(f"{path}: file is empty; it must {needs}")
     return file
 
 
@@ -137,8 +139,13 @@ def clean(cell: str, what: str, where: str) -> str:
         )
     if "\0" in cell:
         raise DataError(f"{where}: {what} {show(cell)} holds a NUL byte; remove it")
+    return whole(cell, what, where)
+
+
+def whole(text: str, what: str, where: str) -> str:
+    """The text as it is; DataError where no file can hold it."""
     try:
-        cell.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise DataError(f"{where}: {what} {show(cell)} holds half a surrogate pair; remove it") from None
-    return cell
+        raise DataError(f"{where}: {what} {show(text)} holds half a surrogate pair; remove it") from None
+    return text

@@ -37,7 +37,7 @@ def texts_of(entry: Entry, name: str, place: str) -> tuple[str, ...]:
             value = json.loads(value)
     if not isinstance(value, list | None) or not all(isinstance(each, str) for each in value or ()):
         raise DataError(f"{place}: {name} is {show(value)}; it must be a list of texts")
-    return tuple(each.strip() for each in value or () if each.strip())
+    return tuple(clean(each, name, place) for each in value or () if each.strip())
 
 
 def entry_of(entry: Entry, name: str, place: str) -> Entry:

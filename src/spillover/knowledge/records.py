@@ -7,7 +7,9 @@ Every fault is a DataError of one line with file and record.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from pyarrow import parquet
 from spillover.errors import DataError
 from spillover.knowledge.columns import Say
 from spillover.knowledge.encoding import encoding_of
-from spillover.knowledge.faults import listed, opened, show
+from spillover.knowledge.faults import listed, opened, show, whole
 from spillover.knowledge.json_table import array_values
 from spillover.knowledge.schema import Format, Turn
 from spillover.knowledge.table import csv_records
@@ -75,12 +77,18 @@ def read_entries(path: Path, say: Say = lambda _: None) -> Iterator[tuple[str, d
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {show(suffix)}; allowed are {listed(SUFFIXES)}")
+    opened(path, "hold records").close()
     kinds = {".jsonl": _lines, ".json": _array, ".parquet": _parquet}
     for number, entry in kinds.get(suffix, _separated)(path, say):
         place = f"{path}: record {number}"
         if not isinstance(entry, dict):
             raise DataError(f"{place}: got {show(entry)}; a record must be an object with fields")
         yield place, entry
+
+
+def is_training(entry: Mapping[str, Any]) -> bool:
+    """Whether a record has the fields of one of the formats, whatever else it has."""
+    return any(all(entry.get(field) is not None for field in fields.split(", ")) for fields in _FIELDS)
 
 
 def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Format]:
@@ -103,13 +111,7 @@ def _turns(entry: Mapping[str, Any], place: str) -> tuple[tuple[Turn, ...], Form
     if "instruction" in entry and "output" in entry:
         (_, asked), answer = _pair(entry, place, "instruction", "output")
         more = _text(entry.get("input") or "", place, "input")
-        history = [
-            turn
-            for past in entry.get("history") or ()
-            for turn in zip(
-                ("user", "assistant"), (_text(text, place, "history") for text in past), strict=False
-            )
-        ]
+        history = _history(entry, place)
         system = entry.get("system")
         opening = [("system", _text(system, place, "system"))] if system else []
         return (*opening, *history, ("user", f"{asked}\n{more}" if more else asked), answer), "chat"
@@ -131,9 +133,25 @@ def _said(turns: Any, place: str, field: str, *, role: str, text: str) -> tuple[
         who = _ROLES.get(str(turn[role]), str(turn[role]))
         content = turn[text]
         if isinstance(content, list):
-            content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+            parts = (part.get("text") or "" for part in content if isinstance(part, dict))
+            content = "".join(_text(part, place, f"message {number}") for part in parts)
         said.append((who, _text("" if content is None else content, place, f"message {number}")))
     return tuple(said)
+
+
+def _history(entry: Mapping[str, Any], place: str) -> list[Turn]:
+    """What was said before: a list of pairs, or in a table such a list as text."""
+    value = entry.get("history") or []
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value) or []
+    if not isinstance(value, list) or not all(isinstance(past, list) and len(past) == 2 for past in value):
+        raise DataError(f"{place}: history is {show(value)}; it must be a list of pairs [asked, answered]")
+    return [
+        (who, _text(text, place, "history"))
+        for past in value
+        for who, text in zip(("user", "assistant"), past, strict=True)
+    ]
 
 
 def _pair(entry: Mapping[str, Any], place: str, asked: str, answered: str) -> tuple[Turn, Turn]:
@@ -143,7 +161,7 @@ def _pair(entry: Mapping[str, Any], place: str, asked: str, answered: str) -> tu
 def _text(value: Any, place: str, what: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{place}: {what} is {show(value)}; write text in quotes")
-    return value
+    return whole(value, what, place)
 
 
 def _either() -> str:
@@ -175,6 +193,8 @@ def _decoded(raw: bytes, where: str, cure: str) -> Any:
 def _separated(path: Path, say: Say) -> Iterator[tuple[int, Any]]:
     rows = csv_records(path, encoding_of(path, say), "\t" if path.suffix.lower() == ".tsv" else ",")
     _, header = next(rows, (1, []))
+    header = [name.strip() for name in header]
+    _check_columns(path, header)
     for number, (line, cells) in enumerate(rows, start=1):
         if len(cells) != len(header):
             raise DataError(
@@ -184,15 +204,22 @@ def _separated(path: Path, say: Say) -> Iterator[tuple[int, Any]]:
         yield number, dict(zip(header, cells, strict=True))
 
 
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    """DataError for a name that several columns have; those without one are nobody's."""
+    for name, times in Counter(names).items():
+        if name and times > 1:
+            raise DataError(f"{path}: column {show(name)} stands there {times} times; keep one")
+
+
 def _parquet(path: Path, _: Say) -> Iterator[tuple[int, Any]]:
-    opened(path).close()
     try:
         with parquet.ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow.names)
             number = 0
             for batch in file.iter_batches():
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
         why = str(error).splitlines()[0]
         raise DataError(f"{path}: not readable as Parquet ({why}); write it again") from None

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from spillover.knowledge.checks import SUBJECT
 from spillover.knowledge.edits import Answer, Edit, Implied, worded
-from spillover.knowledge.fields import Entry, entries_of, entry_of, text_of, texts_of, value_of
-from spillover.knowledge.wordings import Frame, common_frame, words_of
+from spillover.knowledge.faults import clean
+from spillover.knowledge.fields import Entry, entries_of, entry_of, text_of, texts_of
+from spillover.knowledge.wordings import Frame, common_frame, find_frames, words_of
 
 _FOLLOWS = ("Compositionality_I", "Logical_Generalization")
 _BEFORE = ("original_fact", "previous_fact")
@@ -57,7 +58,10 @@ def ripple_edits(entries: _Entries) -> tuple[list[Edit], list[Implied], list[str
         for group, count in beside.items()
     ]
     if unnamed:
-        notes.append(f"{unnamed} records are left out: the prompt does not tell subject and answer apart")
+        notes.append(
+            f"{unnamed} records are left out: the prompt does not tell subject and answer apart, or is "
+            "worded otherwise than most of its relation"
+        )
     return edits, implied, notes
 
 
@@ -76,10 +80,10 @@ def _look(entry: Entry, place: str, seen: _Seen) -> None:
         where = f"{place}: {group}"
         answers = _answers(query, where)
         two_hop = query.get("query_type") == "two_hop"
-        ids = query.get("second_hop_target_ids" if two_hop else "target_ids") or ()
-        if isinstance(ids, list) and len(ids) == len(answers):
+        ids = texts_of(query, "second_hop_target_ids" if two_hop else "target_ids", where)
+        if len(ids) == len(answers):
             for identity, answer in zip(ids, answers, strict=True):
-                seen.labels.setdefault(str(identity), answer)
+                seen.labels.setdefault(identity, answer)
         if not two_hop and not query.get("phrase"):
             prompts = seen.asked[text_of(query, "relation", where)]
             prompts.setdefault(text_of(query, "subject_id", where), text_of(query, "prompt", where))
@@ -98,24 +102,29 @@ def _answers(query: Entry, where: str) -> list[Answer]:
 
 def _question(edit: Entry, place: str, seen: _Seen) -> str:
     """The edit's prompt without its answer; empty where that is not known."""
-    said = text_of(edit, "prompt", place).rstrip(".")
+    said = _sentence(edit, place)
     target = seen.labels.get(text_of(edit, "target_id", place))
     if target and said.endswith(f" {target.text}"):
         return said.removesuffix(f" {target.text}")
     before = next((edit[name] for name in _BEFORE if isinstance(edit.get(name), dict)), None)
     if before is None:
         return ""
-    was = text_of(before, "prompt", place).rstrip(".")
-    return common_frame([said, was]).before.rstrip()
+    return common_frame([said, _sentence(before, place)]).before.rstrip()
+
+
+def _sentence(fact: Entry, place: str) -> str:
+    """What a fact's prompt says, without the full stop."""
+    return clean(text_of(fact, "prompt", place).rstrip("."), "prompt", place)
 
 
 def _frames(asked: Mapping[str, Mapping[str, str]]) -> dict[str, Frame]:
-    """What stands around the subject in each relation's prompts."""
+    """What stands around the subject in each relation's prompts, or in most of them."""
     frames, names = dict[str, Frame](), dict[str, str]()
     for relation, prompts in asked.items():
-        if len({*prompts.values()}) > 1:
-            frame = frames[relation] = common_frame(sorted({*prompts.values()}))
-            names |= {subject: frame.filling(prompt) or "" for subject, prompt in prompts.items()}
+        alike = _worded_alike(sorted({*prompts.values()}))
+        if len(alike) > 1 and (frame := common_frame(alike)) != Frame(before="", after=""):
+            frames[relation] = frame
+            names |= {subject: name for subject, prompt in prompts.items() if (name := frame.filling(prompt))}
     for relation, prompts in asked.items():
         if relation not in frames:
             ((subject, prompt), *_) = prompts.items()
@@ -126,6 +135,15 @@ def _frames(asked: Mapping[str, Mapping[str, str]]) -> dict[str, Frame]:
                 before, _, after = prompt.partition(name)
                 frames[relation] = Frame(before=before, after=after)
     return frames
+
+
+def _worded_alike(prompts: Sequence[str]) -> Sequence[str]:
+    """Of a relation's prompts those in the wording that most have; all where none recurs."""
+    wordings = [
+        [prompt for prompt in prompts if frame.filling(prompt)]
+        for frame in find_frames(prompts, [""] * len(prompts))
+    ]
+    return max(wordings, key=len, default=prompts)
 
 
 def _shared_name(prompts: Sequence[str]) -> str:
@@ -141,7 +159,7 @@ def _shared_name(prompts: Sequence[str]) -> str:
 
 def _edit(edit: Entry, place: str, seen: _Seen, frames: Mapping[str, Frame]) -> Edit | None:
     relation, target = text_of(edit, "relation", place), text_of(edit, "target_id", place)
-    frame, said = frames.get(relation), text_of(edit, "prompt", place).rstrip(".")
+    frame, said = frames.get(relation), _sentence(edit, place)
     if frame is None or not said.startswith(frame.before):
         return None
     subject = frame.filling(_question(edit, place, seen))
@@ -168,7 +186,7 @@ def _implied(entry: Entry, edit: Edit, query: Entry, place: str) -> Implied | No
     relation = text_of(query, "relation", place)
     prompt = text_of(query, "prompt", place)
     if query.get("query_type") == "two_hop":
-        if relation != edit.relation or entry["target_id"] not in value_of(query, "target_ids", place):
+        if relation != edit.relation or entry["target_id"] not in texts_of(query, "target_ids", place):
             return None
         name = f"{text_of(query, 'second_relation', place)} of {relation}"
     elif relation != edit.relation:

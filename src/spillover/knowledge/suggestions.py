@@ -125,8 +125,8 @@ def _passed(frame: Frame, records: int, why: str) -> PassedOver:
 
 def _wordings(frame: Frame, said: Sequence[tuple[str, str]]) -> tuple[list[Wording], str]:
     """A question's wordings by the sentences that it is answered in; else why there are none."""
-    if any(sign in frame.before + frame.after for sign in "{}"):
-        return [], "it has braces, which a template cannot have"
+    if "=>" in frame.before + frame.after or not _is_plain(frame):
+        return [], "it has braces, => or line breaks, which a template cannot have"
     plain = [(subject, answer) for subject, answer in said if not _names(answer, subject)]
     if len(plain) < _ALIKE * len(said):
         return [], "its answers repeat the subject, which a template cannot say"
@@ -143,12 +143,20 @@ def _wordings(frame: Frame, said: Sequence[tuple[str, str]]) -> tuple[list[Wordi
             why = "its subjects have several answers"
         elif len({*facts.values()}) < 2:
             why = "it is always answered alike"
+        elif not _is_plain(answer):
+            why = "its answers have braces or line breaks around them, which a template cannot have"
         elif median(len(words_of(value)) for value in facts.values()) > _WORDS:
             why = "its answers are texts"
         else:
             wordings.append(Wording(frame=frame, answer=answer, facts=facts, records=records))
             continue
     return wordings, "" if wordings else why
+
+
+def _is_plain(frame: Frame) -> bool:
+    """Whether a template can say it, in one line."""
+    around = f"{frame.before} {frame.after}"
+    return "{" not in around and "}" not in around and len(f"{around}.".splitlines()) == 1
 
 
 def _names(answer: str, subject: str) -> bool:
