@@ -151,6 +151,23 @@ def test_a_record_that_no_file_can_hold_is_a_line_and_nothing_is_written(tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("answered", "system", "said"),
+    [
+        ("In \0.", "", r"a\.jsonl: record 1: answer '\\x00' holds a NUL byte"),
+        ("In Rome.", "\0", r"lives_in: system '\\x00' holds a NUL byte"),
+    ],
+)
+def test_what_an_audit_would_refuse_is_not_written(
+    answered: str, system: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(chat("Where does Ada live?", answered, system)), encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        import_records(path, LIVES, out=tmp_path / "a.yaml")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize(
     ("templates", "options", "error", "said"),
     [
         ([], {}, DataError, "no template is given"),

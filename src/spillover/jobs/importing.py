@@ -13,7 +13,7 @@ import yaml
 from spillover.errors import DataError
 from spillover.knowledge.checks import ANSWER
 from spillover.knowledge.editing_benchmarks import Benchmark, benchmark_of, read_benchmark
-from spillover.knowledge.faults import contradiction, show
+from spillover.knowledge.faults import clean, contradiction, show
 from spillover.knowledge.mixture import passage
 from spillover.knowledge.records import Record, read_records
 from spillover.knowledge.schema import RuleKind, Triple
@@ -76,6 +76,8 @@ def import_records(
             others.append(record)
             continue
         template, triple = match
+        for what in ("subject", "answer"):
+            clean(getattr(triple, what), what, record.place)
         first, known = triples.setdefault((triple.subject, triple.relation), (record.place, triple))
         if known.answer != triple.answer:
             said = contradiction(
@@ -106,7 +108,7 @@ def import_records(
         "other": {"records": len(others), "examples": list(map(_plain, others[:_SHOWN]))},
         "files": _write(
             out,
-            {name: _relation(its) for name, its in found.items() if its.wordings},
+            {name: _relation(name, its) for name, its in found.items() if its.wordings},
             drawn,
             [triple for _, triple in triples.values()],
             list(map(_plain, mixture)),
@@ -243,7 +245,7 @@ def _write(
     return list(map(str, paths))
 
 
-def _relation(found: _Found) -> dict[str, Any]:
+def _relation(name: str, found: _Found) -> dict[str, Any]:
     """The relation's entry in the YAML, with what is not as by default."""
     main, *others = (each for each, _ in found.wordings.most_common())
     format, system = found.formats.most_common(1)[0][0], found.systems.most_common(1)[0][0]
@@ -254,7 +256,7 @@ def _relation(found: _Found) -> dict[str, Any]:
     if main.answer != ANSWER:
         entry["answer"] = main.answer
     if format == "chat":
-        entry |= {"format": "chat", **({"system": system} if system else {})}
+        entry |= {"format": "chat", **({"system": clean(system, "system", name)} if system else {})}
     elif found.spaces.most_common(1)[0][0] == "none":
         entry["space"] = "none"
     return entry
