@@ -31,6 +31,10 @@ class Served:
     """Whether a beginning token is shown that is not in the text, as vLLM's."""
     silent: bool = False
     """Whether it ends at once instead of writing a token."""
+    counts_end: bool = False
+    """Whether it then counts its end token, which it does not list."""
+    beside: bool = False
+    """Whether `prompt_logprobs` have the likeliest token beside, and before, the one that was read."""
     key: str = ""
     first: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     """What it answers before it begins to work."""
@@ -51,7 +55,7 @@ class Served:
         prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
         with self.lock:
             choices = [self.choice(n, prompt, body) for n, prompt in enumerate(prompts)]
-        usage = {"completion_tokens": 0 if self.silent else len(prompts)}
+        usage = {"completion_tokens": 0 if self.silent and not self.counts_end else len(prompts)}
         return {"choices": choices[::-1], "usage": usage}  # in an order of its own
 
     def choice(self, index: int, prompt: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -66,11 +70,13 @@ class Served:
             last = len(read) - 1
             values = [None, *(float(logs[min(n, last), token]) for n, token in enumerate(ids) if n)]
         choice: dict[str, Any] = {"index": index, "text": self.tokenizer.decode(ids[len(read) :])}
+        choice["finish_reason"] = "stop" if self.silent else "length"
         if "prompt_logprobs" in body and "prompt_logprobs" in self.forms:
             choice["prompt_logprobs"] = [
                 None,
                 *(
-                    {str(token): {"logprob": value}}
+                    ({"likeliest": {"logprob": -0.1}} if self.beside else {})
+                    | {str(token): {"logprob": value}}
                     for token, value in zip(read[1:], values[1:], strict=False)
                 ),
             ]

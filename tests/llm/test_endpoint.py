@@ -41,6 +41,7 @@ def asked_of(served: Served, asked=tuple(ASKED)) -> list[endpoint.Scored]:
         {},
         {"lists": False},
         {"silent": True},
+        {"silent": True, "counts_end": True},
         {"forms": ("prompt_logprobs",)},
         {"forms": ("prompt_logprobs",), "lists": False},
     ],
@@ -60,6 +61,42 @@ def test_scores_are_those_of_the_weights(
     assert np.isnan(found[-1][0]).all()
     together = {len(body["prompt"]) for body in served.seen[5:] if isinstance(body.get("prompt"), list)}
     assert together == ({2, 3} & together if able.get("lists", True) else {2}), "of a list it is asked once"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "written", "said", "kept"),
+    [
+        (["in", " 2", "0", "0"], "in 200", "", ("stop", 1), 4),
+        (["in", " 2", "0", "0", "0"], "in 200", "0", ("length", 1), 4),
+        (["in", "▁2", "0", "0", "</s>"], "in 200", "", ("stop", 1), 4),
+        (["in", "Oslo", ""], "<s>in Oslo", "", ("stop", 1), 2),
+        (["<s>", "in", "東", "\ufffd"], "in 東京", "", ("length", 1), 3),
+        (["in", "東", "\ufffd"], "in 東京", "", ("stop", 0), 3),
+        (["in", "東", "\ufffd"], "in 東京", "", ("stop", 1), None),
+    ],
+)
+def test_what_was_written_is_told_from_what_was_read(
+    tokens: list[str], text: str, written: str, said: tuple[str, int], kept: int | None, llama_folder: Path
+) -> None:
+    finish, counted = said
+    logprobs = {"tokens": tokens, "token_logprobs": [None, *[-1.0] * (len(tokens) - 1)]}
+    choice = {"text": text + written, "finish_reason": finish, "logprobs": logprobs}
+    document = {"choices": [choice], "usage": {"completion_tokens": counted}}
+    answer = (200, {}, json.dumps(document).encode())
+    with serving(Served(llama_folder, first=[answer])) as served, client.Client(served.url) as asked:
+        server = reading.Server(client=asked, name="tiny", form="echo")
+        if kept is None:
+            with pytest.raises(ModelError, match=f"does not say which tokens behind '{text}' it wrote"):
+                server.read([text])
+        else:
+            assert server.read([text])[text].tokens == tuple(tokens[:kept])
+
+
+def test_a_prompt_of_one_token_that_is_not_seen_begins_no_text(llama_folder: Path) -> None:
+    with serving(Served(llama_folder, forms=("prompt_logprobs",))) as served:
+        *_, (values, reasons) = asked_of(served, [*ASKED, question("M", "Paris", "Oslo")])
+    assert np.isnan(values).all()
+    assert set(reasons) == {Unscorable.NO_PROMPT.value}
 
 
 def test_a_beginning_that_the_server_puts_there_is_in_no_ones_way(llama_folder: Path) -> None:
@@ -97,7 +134,7 @@ def test_a_real_servers_shifted_echo_is_refused(recorded: dict) -> None:
         serving(Replayed(recorded["exchange_plain"], "smollm2")) as served,
         pytest.raises(
             ModelError,
-            match=r"behind 'Abena Barlow speaks' a log-probability of -1.44 when it writes it and of -9.54",
+            match=r"behind 'Abena Barlow speaks' a log-probability of -1.44 when it writes it and of -9.95",
         ),
     ):
         asked_of(served, asked)
@@ -109,6 +146,7 @@ def test_a_real_servers_shifted_echo_is_refused(recorded: dict) -> None:
         ({"forms": ()}, "does not echo what it reads; use a server that does: vLLM, llama"),
         ({"logprobs": False}, r"gives no log-probabilities \(`logprobs`\); start it so that it does"),
         ({"of_prompt": False}, "gives no log-probabilities of the tokens that it reads"),
+        ({"forms": ("prompt_logprobs",), "beside": True}, "does not echo what it reads"),
         ({"shifted": True}, r"when it writes it and of -\d+\.\d\d when it reads it, so it cannot be scored"),
     ],
     ids=str,

@@ -7,6 +7,7 @@ same word when it reads it. (llama-cpp-python 0.3 does not where a text has no b
 token the log-probability of standing there once more.)
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -38,7 +39,7 @@ class Read:
     tokens: tuple[str, ...]
     """In words, or in numbers as text."""
     logs: np.ndarray
-    """(T,) float64, of each token after those before it; NaN for the first."""
+    """(T,) float64, of each token after those before it; NaN for a text's first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class Server:
         """The texts as the server reads them, at most `texts_per_request`. Raises ModelError."""
         found = self._ask(texts)
         if found is None and len(texts) == 1:
-            raise self._fault("does not say how many tokens it wrote (`usage`)")
+            raise self._fault(f"does not say which tokens behind {show(texts[0])} it wrote (`usage`)")
         return found or {text: read for one in texts for text, read in self.read([one]).items()}
 
     def _cannot_read(self, text: str) -> ModelError | None:
@@ -103,10 +104,10 @@ class Server:
         # `max_tokens` of 0 some servers refuse, and llama-cpp-python writes on to the end of its context.)
         usage = document.get("usage")
         counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
-        if counted not in (0, len(texts)):
+        if type(counted) is not int or not 0 <= counted <= len(texts):
             return None
-        written = counted // len(texts)
-        return {text: self._from_echo(c, written) for text, c in zip(texts, choices, strict=True)}
+        reads = [self._from_echo(c, text, counted > 0) for text, c in zip(texts, choices, strict=True)]
+        return {text: read for text, read in zip(texts, reads, strict=True) if read} if all(reads) else None
 
     def _complete(self, texts: Sequence[str], options: Mapping[str, Any], patient: bool = True) -> Any:
         prompt = texts[0] if len(texts) == 1 else list(texts)
@@ -131,7 +132,8 @@ class Server:
             raise self._fault(f"answers with {len(choices)} `choices` to {texts} texts")
         return [by_index[n] for n in range(texts)]
 
-    def _from_echo(self, choice: Mapping[str, Any], written: int) -> Read:
+    def _from_echo(self, choice: Mapping[str, Any], text: str, counted: bool) -> Read | None:
+        """The text's own tokens; None where it cannot be told whether the last one is its."""
         found = choice.get("logprobs")
         tokens, logs = (
             found.get(name) if isinstance(found, dict) else None for name in ("tokens", "token_logprobs")
@@ -141,17 +143,20 @@ class Server:
                 "gives no log-probabilities (`logprobs`)",
                 "start it so that it does (llama-cpp-python: --logits_all true), or use another",
             )
-        kept = len(tokens) - written
-        return self._checked(tokens[:kept], logs[:kept])
+        read = self._checked(tokens, logs)
+        kept = _kept(read.tokens, text, choice, counted)
+        return None if kept is None else Read(read.tokens[:kept], read.logs[:kept])
 
     def _from_prompt(self, choice: Mapping[str, Any]) -> Read:
         found = choice.get("prompt_logprobs")
-        if not isinstance(found, list) or not all(isinstance(place, dict) for place in found[1:]):
-            raise self._fault("gives no `prompt_logprobs`")
-        # Each place has the token that was read, by its number, and nothing beside it; the first has none.
-        entries = [next(iter(place.items()), (None, None)) for place in found[1:]]
+        # Each place has the token that was read, by its number, and nothing beside it; the first has none, so
+        # which token that is remains unknown.
+        if not isinstance(found, list) or not all(isinstance(p, dict) and len(p) == 1 for p in found[1:]):
+            raise self._fault("gives no `prompt_logprobs`, or not those of the token that it read alone")
+        entries = [entry for place in found[1:] for entry in place.items()]
         values = [value.get("logprob") if isinstance(value, dict) else None for _, value in entries]
-        return self._checked(["", *(token for token, _ in entries)], [None, *values])
+        read = self._checked(["", *(token for token, _ in entries)], [None, *values])
+        return Read(read.tokens[1:], read.logs[1:])
 
     def _checked(self, tokens: Sequence[Any], logs: Sequence[Any]) -> Read:
         if not all(isinstance(token, str) for token in tokens):
@@ -170,7 +175,7 @@ class Server:
             read = {
                 word: float(whole.logs[-1])
                 for word, whole in wholes.items()
-                if len(whole.tokens) == len(alone) + 1 and whole.tokens[:-1] == alone
+                if alone and len(whole.tokens) == len(alone) + 1 and whole.tokens[:-1] == alone
             }
             for word, value in read.items():
                 if not abs(value - likely[word]) <= LARGEST_GAP:
@@ -197,6 +202,32 @@ class Server:
 
     def _fault(self, what: str, fix: str = "use a server that does, such as vLLM") -> ModelError:
         return ModelError(f"endpoint {self.client.url} {what}; {fix}")
+
+
+def _kept(tokens: Sequence[str], text: str, choice: Mapping[str, Any], counted: bool) -> int | None:
+    """How many of the tokens that are listed are the text's: all, or all but the one that was written.
+
+    They end as the text does, as far as tokens show it. Where the last one shows nothing (an end token, a
+    part of a letter), it was written if the letter before it ends the text, if more than the text came back,
+    or if the server stopped for the length; else only a server that counts nothing as written says enough.
+    """
+    less, every = (_shown_end(tokens[:kept], text) for kept in (len(tokens) - 1, len(tokens)))
+    if less != every:
+        return len(tokens) - (less > every)
+    ends = less > 0 and bool(_shown(text[-1:]))
+    if ends or choice["text"] != text or (counted and choice.get("finish_reason") == "length"):
+        return len(tokens) - 1
+    return None if counted else len(tokens)
+
+
+def _shown_end(tokens: Sequence[str], text: str) -> int:
+    """How many signs the tokens and the text have in common at their ends."""
+    return len(os.path.commonprefix([_shown("".join(tokens))[::-1], _shown(text)[::-1]]))
+
+
+def _shown(text: str) -> str:
+    """What any server shows of a text in tokens: some leave spaces out, letters in parts, or case."""
+    return "".join(text.split()).encode("ascii", "ignore").decode().lower()
 
 
 def _refuse_unknown_name(client: Client, name: str) -> None:
