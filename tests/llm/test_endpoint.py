@@ -260,6 +260,32 @@ def test_the_key_is_sent_and_told_nobody(llama_folder: Path, monkeypatch: pytest
         asked_of(served)
 
 
+def test_a_key_that_is_sent_back_is_shown_nowhere(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(client.KEY, "sk-secret")
+    likely = {"choices": [{"logprobs": {"top_logprobs": [{"Q": -0.1}]}}]}
+    for answer in ((308, {"Location": "http://a/sk-secret"}, b""), (200, {}, b"got " * 18 + b"sk-secret")):
+        with (
+            serving(Served(llama_folder, first=[answer])) as served,
+            pytest.raises(ModelError, match="…") as error,
+        ):
+            asked_of(served)
+        assert "sk-" not in str(error.value)
+    with (
+        serving(Served(llama_folder, names=("a-sk-secret",))) as served,
+        pytest.raises(ModelError, match="has no model 'a', it has 'a-…'") as error,
+    ):
+        endpoint.score(Endpoint.of(f"openai:{served.url}#a"), ASKED)
+    assert "sk-" not in str(error.value)
+    monkeypatch.setenv(client.KEY, "Q")
+    with serving(Served(llama_folder)) as served, client.Client(served.url) as asked:
+        server = reading.Server(client=asked, name="tiny", form="echo")
+        served.first = [(200, {}, json.dumps(likely).encode())]
+        with pytest.raises(ModelError, match="gives '…' behind 'Mara' a"):
+            server._refuse_untrue(["Mara"])
+
+
 def test_the_key_does_not_follow_a_redirect(llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(client.KEY, "sk-secret")
     with serving(Served(llama_folder)) as elsewhere:

@@ -93,7 +93,7 @@ class Client:
             said, fix = f"cannot be reached ({why})", "check the address, and that the server runs"
             raise Refused(self.url, said, fix, wait=0.0) from error
         if response.is_redirect:
-            where = show(response.headers.get("location", "nowhere"))
+            where = show(self.without_key(response.headers.get("location", "nowhere")))
             raise ModelError(f"endpoint {self.url} answers that it is at {where}; give that address yourself")
         if not response.is_success:
             status, message = response.status_code, self._harmless(_message(text))
@@ -104,7 +104,7 @@ class Client:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ModelError(
-                f"endpoint {self.url} answers with what is no JSON ({show(text[:80])}); is it a server of "
+                f"endpoint {self.url} answers with what is no JSON ({show(self.without_key(text)[:80])}); is it a server of "
                 "OpenAI's HTTP interface?"
             ) from error
 
@@ -125,10 +125,13 @@ class Client:
             return ""
         return f"the key in {KEY} is not what it wants" if self._key else f"set {KEY} to its key"
 
+    def without_key(self, text: str) -> str:
+        """What a server said, to be shown."""
+        return text.replace(self._key, "…") if self._key else text
+
     def _harmless(self, text: str) -> str:
         """The text's first line, short and without the key."""
-        line = next(iter(text.strip().splitlines()), "")
-        line = line.replace(self._key, "…") if self._key else line
+        line = self.without_key(next(iter(text.strip().splitlines()), ""))
         return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 

@@ -7,9 +7,9 @@ same word when it reads it. (llama-cpp-python 0.3 does not where a text has no b
 token the log-probability of standing there once more.)
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Self
 
 import numpy as np
@@ -180,7 +180,7 @@ class Server:
             for word, value in read.items():
                 if not abs(value - likely[word]) <= LARGEST_GAP:
                     raise self._fault(
-                        f"gives {show(word)} behind {show(prompt)} a log-probability of {likely[word]:.2f} "
+                        f"gives {show(self.client.without_key(word))} behind {show(prompt)} a log-probability of {likely[word]:.2f} "
                         f"when it writes it and of {value:.2f} when it reads it, so it cannot be scored",
                         "llama-cpp-python does so where a text has no beginning token: begin the prompts "
                         "with the model's own, or use another server",
@@ -222,7 +222,8 @@ def _kept(tokens: Sequence[str], text: str, choice: Mapping[str, Any], counted: 
 
 def _shown_end(tokens: Sequence[str], text: str) -> int:
     """How many signs the tokens and the text have in common at their ends."""
-    return len(os.path.commonprefix([_shown("".join(tokens))[::-1], _shown(text)[::-1]]))
+    ends = zip(reversed(_shown("".join(tokens))), reversed(_shown(text)), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
 
 
 def _shown(text: str) -> str:
@@ -242,6 +243,7 @@ def _refuse_unknown_name(client: Client, name: str) -> None:
     entries = entries if isinstance(entries, list) else []
     names = [str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry]
     if names and name not in names:
+        names = [client.without_key(other) for other in names]
         raise ModelError(
             f"endpoint {client.url} has no model {show(name)}, it has {listed(map(show, names))}"
             f"{suggest(name, names)}"
