@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Served:
     beside: bool = False
     """Whether `prompt_logprobs` have the likeliest token beside, and before, the one that was read."""
     key: str = ""
+    pause: float = 0
+    """Seconds before each byte of an answer's body; 0 for no bytes apart."""
     first: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     """What it answers before it begins to work."""
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -107,6 +110,7 @@ class Replayed(Served):
 
     def __init__(self, exchange: list[list[Any]], name: str) -> None:
         self.names, self.lists, self.key, self.first, self.seen = (name,), False, "", [], []
+        self.pause = 0
         self.answers = {json.dumps(body, sort_keys=True): answer for body, answer in exchange}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +144,10 @@ def serving(served: Served) -> Iterator[Served]:
                 self.send_header(name, value)
             self.end_headers()
             with suppress(ConnectionError):  # who asked may have read enough
-                self.wfile.write(body)
+                for byte in range(len(body) if served.pause else 0):
+                    time.sleep(served.pause)
+                    self.wfile.write(body[byte : byte + 1])
+                self.wfile.write(b"" if served.pause else body)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

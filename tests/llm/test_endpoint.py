@@ -1,6 +1,10 @@
 """A model behind an endpoint against the same model scored here, and servers that cannot, or will not."""
 
 import json
+import socket
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +29,9 @@ MERGED = Question(prompt="Mara P", completions=("aris", "ython"))
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr(client.time, "sleep", waited.append)
+    monkeypatch.setattr(
+        client.Client, "_is_closed_within", lambda self, seconds: bool(waited.append(seconds))
+    )
     monkeypatch.delenv(client.KEY, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return waited
@@ -234,6 +240,49 @@ def test_nobody_there_is_said_at_once(no_waiting: list[float]) -> None:
     assert no_waiting == []
 
 
+def test_a_server_that_keeps_silent_is_asked_once_more(
+    llama_folder: Path, no_waiting: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_PATIENCE", 0.2)
+    with serving(Served(llama_folder)) as served, client.Client(served.url) as asked:
+        for pause in (0.4, 0.05):  # without a byte, and byte by byte without an end
+            served.pause, seen = pause, len(served.seen)
+            with pytest.raises(ModelError, match=r"cannot be reached \((timed out|no end of its answer in)"):
+                asked.post("completions", {"prompt": "Mara"})
+            assert len(served.seen) == seen + 2
+    assert no_waiting == [1, 1]
+
+
+def test_who_leaves_waits_for_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for one that is on its way nor for what comes before it is asked again."""
+    monkeypatch.undo()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as deaf, ThreadPoolExecutor() as pool:
+        with client.Client(f"http://127.0.0.1:{deaf.getsockname()[1]}") as asked:
+            answer = pool.submit(asked.post, "completions", {"prompt": "Mara"})
+            connection, _ = deaf.accept()
+            assert connection.recv(1)
+        with connection, pytest.raises(client.Refused):
+            answer.result(timeout=5)
+
+
+def test_after_an_error_the_others_are_not_waited_for() -> None:
+    forever = threading.Event()
+
+    def read(texts: Sequence[str]) -> dict[str, reading.Read]:
+        if texts[0] == "bad":
+            raise ModelError("no")
+        forever.wait(20)
+        return {}
+
+    try:
+        with pytest.raises(ModelError, match="no"):
+            list(endpoint._at_once(read, ["bad", "slow", "slow"], 1))
+        assert [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+    finally:
+        forever.set()
+
+
 def test_another_models_name_is_refused_with_those_there_are(llama_folder: Path) -> None:
     with (
         serving(Served(llama_folder)) as served,
@@ -319,11 +368,44 @@ def test_names_that_are_no_endpoint(name: str, message: str) -> None:
 
 
 def test_addresses_are_those_of_other_clients() -> None:
-    urls = ["http://host:8000", "http://host:8000/v1/", "https://host/api/v1/completions"]
+    urls = {
+        "http://host:8000": "http://host:8000/v1",
+        "http://host:8000/v1/": "http://host:8000/v1",
+        "https://host/api/v1/completions": "https://host/api/v1",
+        "https://host/v1/chat/completions": "https://host/v1",
+        "http://host/completions": "http://host",
+    }
     assert [Endpoint.of(f"openai:{url}#a/b#c") for url in urls] == [
-        Endpoint(url=url, name="a/b#c")
-        for url in ("http://host:8000/v1", "http://host:8000/v1", "https://host/api/v1")
+        Endpoint(url=url, name="a/b#c") for url in urls.values()
     ]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a..x", "http://.", f"http://{'a' * 64}", "http://[v1.a]", f"http://a/{'a' * 70_000}"]
+)
+def test_an_address_that_no_host_can_have_is_one_line(url: str, no_waiting: list[float]) -> None:
+    with pytest.raises(ModelError, match=r"cannot be reached \(.*; check the address") as error:
+        endpoint.score(Endpoint.of(f"openai:{url}#m"), ASKED)
+    assert "\n" not in str(error.value)
+    assert no_waiting == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSL_CERT_FILE", "/nowhere.pem"),
+        ("HTTP_PROXY", "socks5://127.0.0.1:9"),
+        ("ALL_PROXY", "ftp://me:secret@127.0.0.1"),
+    ],
+)
+def test_an_environment_that_no_client_can_be_made_of_is_one_line(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ModelError, match="what the environment names .*; mend or unset HTTP_PROXY") as error:
+        client.Client("http://127.0.0.1/v1")
+    assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_an_endpoint_has_no_weights_to_load() -> None:

@@ -179,8 +179,9 @@ class Server:
             }
             for word, value in read.items():
                 if not abs(value - likely[word]) <= LARGEST_GAP:
+                    shown = show(self.client.without_key(word))
                     raise self._fault(
-                        f"gives {show(self.client.without_key(word))} behind {show(prompt)} a log-probability of {likely[word]:.2f} "
+                        f"gives {shown} behind {show(prompt)} a log-probability of {likely[word]:.2f} "
                         f"when it writes it and of {value:.2f} when it reads it, so it cannot be scored",
                         "llama-cpp-python does so where a text has no beginning token: begin the prompts "
                         "with the model's own, or use another server",
