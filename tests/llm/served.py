@@ -22,6 +22,8 @@ class Served:
     folder: Path
     lists: bool = True
     """Whether it takes several prompts at once; it fails at them like llama-cpp-python otherwise."""
+    longest: int = 16
+    """Prompts that it takes at once, at most."""
     forms: tuple[str, ...] = ("echo",)
     logprobs: bool = True
     of_prompt: bool = True
@@ -110,7 +112,7 @@ class Replayed(Served):
 
     def __init__(self, exchange: list[list[Any]], name: str) -> None:
         self.names, self.lists, self.key, self.first, self.seen = (name,), False, "", [], []
-        self.pause = 0
+        self.pause, self.longest = 0, 0
         self.answers = {json.dumps(body, sort_keys=True): answer for body, answer in exchange}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +136,8 @@ def serving(served: Served) -> Iterator[Served]:
             if served.key and self.headers.get("Authorization") != f"Bearer {served.key}":
                 said = {"error": {"message": f"wrong key {self.headers.get('Authorization')}"}}
                 return self.reply(401, {}, json.dumps(said).encode())
-            if isinstance(body["prompt"], list) and not served.lists:
+            most = served.longest if served.lists else 0
+            if isinstance(body["prompt"], list) and len(body["prompt"]) > most:
                 return self.reply(500, {}, b'{"error": {"message": ""}}')
             self.reply(200, {}, json.dumps(served.complete(body)).encode())
 

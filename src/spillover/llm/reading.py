@@ -64,7 +64,7 @@ class Server:
                 raise no_echo
         server._refuse_untrue(prompts[:_PROMPTS])
         several = replace(server, texts_per_request=TEXTS_PER_REQUEST)
-        return several if several._takes(2 * prompts[:1]) else server
+        return several if several._takes((TEXTS_PER_REQUEST * prompts)[:TEXTS_PER_REQUEST]) else server
 
     def read(self, texts: Sequence[str]) -> dict[str, Read]:
         """The texts as the server reads them, at most `texts_per_request`. Raises ModelError."""
@@ -127,10 +127,12 @@ class Server:
         choices = document.get("choices") if isinstance(document, dict) else None
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             raise self._fault("answers without `choices`")
-        by_index = {choice.get("index", n): choice for n, choice in enumerate(choices)}
-        if len(choices) != texts or by_index.keys() != set(range(texts)):
-            raise self._fault(f"answers with {len(choices)} `choices` to {texts} texts")
-        return [by_index[n] for n in range(texts)]
+        indices = [choice.get("index", n) for n, choice in enumerate(choices)]
+        if any(type(index) is not int for index in indices) or sorted(indices) != list(range(texts)):
+            raise self._fault(
+                f"answers with {len(choices)} `choices` to {texts} texts, or numbers them oddly"
+            )
+        return [choices[indices.index(n)] for n in range(texts)]
 
     def _from_echo(self, choice: Mapping[str, Any], text: str, counted: bool) -> Read | None:
         """The text's own tokens; None where it cannot be told whether the last one is its."""
@@ -161,9 +163,11 @@ class Server:
     def _checked(self, tokens: Sequence[Any], logs: Sequence[Any]) -> Read:
         if not all(isinstance(token, str) for token in tokens):
             raise self._fault("gives tokens that are no text")
-        known = [value for value in logs[1:] if isinstance(value, int | float) and value <= 1e-3]
-        if len(known) < len(logs) - 1:
-            raise self._fault("gives no log-probabilities of the tokens that it reads, or none that are some")
+        try:
+            known = [_checked_log(value) for value in logs[1:]]
+        except (ValueError, OverflowError):
+            what = "gives no log-probabilities of the tokens that it reads, or none that are some"
+            raise self._fault(what) from None
         return Read(tuple(tokens), np.array([np.nan, *known][: len(tokens)], dtype=float))
 
     def _refuse_untrue(self, prompts: Sequence[str]) -> None:
@@ -171,11 +175,10 @@ class Server:
         for prompt in prompts:
             likely = self._likely(prompt)
             alone = self.read([prompt])[prompt].tokens
-            wholes = {word: self.read([prompt + word])[prompt + word] for word in likely}
             read = {
-                word: float(whole.logs[-1])
-                for word, whole in wholes.items()
-                if alone and len(whole.tokens) == len(alone) + 1 and whole.tokens[:-1] == alone
+                word: min(values, key=lambda value: abs(value - likely[word]))
+                for word in likely
+                if (values := self._behind(prompt, alone, word))
             }
             for word, value in read.items():
                 if not abs(value - likely[word]) <= LARGEST_GAP:
@@ -190,14 +193,24 @@ class Server:
                 return
         raise self._fault("would write no words by which it could be seen whether it reads them alike")
 
+    def _behind(self, prompt: str, alone: Sequence[str], word: str) -> list[float]:
+        """The word's log-probabilities where it is read as one token: as it is, and behind a space, which
+        some servers leave out where they name a token."""
+        found = []
+        for text in (prompt + word, f"{prompt} {word}")[: 1 if word[:1].isspace() else 2]:
+            whole = self.read([text])[text]
+            if alone and len(whole.tokens) == len(alone) + 1 and whole.tokens[:-1] == alone:
+                found.append(float(whole.logs[-1]))
+        return found
+
     def _likely(self, prompt: str) -> dict[str, float]:
         """Words that it would write next, with their log-probabilities."""
         document = self._complete([prompt], {"max_tokens": 1, "temperature": 1, "logprobs": _LIKELY})
         (choice,) = self._choices(document, 1)
         try:
             found = choice["logprobs"]["top_logprobs"][0]
-            words = {word: float(value) for word, value in found.items() if word.strip().isalpha()}
-        except (LookupError, TypeError, ValueError, AttributeError):
+            words = {word: _checked_log(log) for word, log in found.items() if word.strip().isalpha()}
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             raise self._fault("does not say how likely what it writes is (`logprobs`)") from None
         return {word: words[word] for word in sorted(words, key=lambda word: -words[word])[:_WORDS]}
 
@@ -219,6 +232,13 @@ def _kept(tokens: Sequence[str], text: str, choice: Mapping[str, Any], counted: 
     if ends or choice["text"] != text or (counted and choice.get("finish_reason") == "length"):
         return len(tokens) - 1
     return None if counted else len(tokens)
+
+
+def _checked_log(value: Any) -> float:
+    """A log-probability. Raises ValueError or OverflowError for what is none: above 0 but for rounding, NaN."""
+    if type(value) not in (int, float) or not value <= 1e-3:
+        raise ValueError
+    return float(value)
 
 
 def _shown_end(tokens: Sequence[str], text: str) -> int:
