@@ -235,7 +235,7 @@ def _kept(tokens: Sequence[str], text: str, choice: Mapping[str, Any], counted: 
 
 
 def _checked_log(value: Any) -> float:
-    """A log-probability. Raises ValueError or OverflowError for what is none: above 0 but for rounding, NaN."""
+    """A log-probability. Raises ValueError or OverflowError for what is none, or above 0 but for rounding."""
     if type(value) not in (int, float) or not value <= 1e-3:
         raise ValueError
     return float(value)
