@@ -132,7 +132,9 @@ def test_an_adapter_is_put_on_no_base_of_another_architecture(
 def test_an_adapter_is_no_model(llama_folder: Path, tmp_path: Path) -> None:
     save_tiny_adapter(llama_folder, tmp_path / "peft")
     file = save_tiny_gguf_adapter(tmp_path / "peft", llama_folder, tmp_path / "a.gguf", alpha=2)
-    with pytest.raises(ModelError, match="holds a LoRA adapter, not a whole model; pass it as --tuned"):
+    with pytest.raises(
+        ModelError, match="not a whole model; pass it as --tuned, and the weights of its base"
+    ):
         models.locate(str(file))
 
 
