@@ -76,8 +76,8 @@ class SpilloverCallback(TrainerCallback):
         conditions = [stop_at] if isinstance(stop_at, str) else stop_at
         if not isinstance(conditions, list | tuple) or not all(isinstance(c, str) for c in conditions):
             raise TrainingError(
-                f"stop_at must be a condition ('spurious.top1 > 0.3') or a list of them, got {show(stop_at)}; "
-                "leave it out for none"
+                "stop_at must be a condition ('spurious.top1 > 0.3') or a list of them, got "
+                f"{show(stop_at)}; leave it out for none"
             )
         self.every, self.seed, self.tokenizer = every, seed, tokenizer
         self.history: list[dict[str, float]] = []
