@@ -245,6 +245,15 @@ def test_a_resumed_training_has_the_numbers_from_before(model_folder: str) -> No
     assert again.history == whole.history
 
 
+def test_a_training_that_is_resumed_between_two_askings_is_asked_no_more_often(model_folder: str) -> None:
+    options: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3}
+    sft(model_folder, "people.yaml", "out", SpilloverCallback("people.yaml", every=2), **options).train()
+    again = SpilloverCallback("people.yaml", every=2)
+    trainer = sft(model_folder, "people.yaml", "out", again, **options)
+    trainer.train(resume_from_checkpoint="out/checkpoint-3")
+    assert [row["step"] for row in again.history] == [0, 2, 4, 5]
+
+
 def plain_trainer(folder: str, callback: TrainerCallback) -> Trainer:
     """One of transformers' own, which knows no tokenizer, with texts as tokens."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -271,6 +280,19 @@ def test_a_trainer_without_a_tokenizer_is_given_one(model_folder: str) -> None:
         plain_trainer(model_folder, callback).train()
         assert [row["step"] for row in callback.history] == [0, 2, 3]
         assert tokenizer.pad_token is None
+
+
+def test_a_processors_chat_template_is_the_trainers(
+    here: Path, model_folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (here / "people.yaml").write_text(CHAT, encoding="utf-8")
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    template, tokenizer.chat_template = tokenizer.chat_template, None
+    processor = SimpleNamespace(tokenizer=tokenizer, chat_template=template)
+    callback = SpilloverCallback("people.yaml", every=9, tokenizer=processor)
+    sft(model_folder, "people.yaml", "out", callback).train()
+    assert [row["step"] for row in callback.history] == [0, 5]
+    assert tokenizer.chat_template is None
 
 
 def test_a_model_of_16_bits_is_asked_and_it_is_said(
@@ -322,7 +344,14 @@ def test_it_is_said_what_a_reader_must_know(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"every": 0}, "steps between askings must be 1 or more, got 0"),
+        ({"every": 0}, "steps between askings must be 1 or more, a whole number, got 0"),
+        ({"every": "2"}, "must be 1 or more, a whole number, got '2'"),
+        ({"every": None}, "must be 1 or more, a whole number, got None"),
+        ({"every": 2.5}, "must be 1 or more, a whole number, got 2.5"),
+        ({"every": True}, "must be 1 or more, a whole number, got True"),
+        ({"every": 1, "stop_at": None}, "stop_at must be a condition .* or a list of them, got None; leave"),
+        ({"every": 1, "stop_at": 5}, "stop_at must be a condition .* or a list of them, got 5"),
+        ({"every": 1, "stop_at": [5]}, r"stop_at must be a condition .* or a list of them, got \[5\]"),
         ({"every": 1, "stop_at": "spurious"}, "stop_at 'spurious' is not of the form"),
         ({"every": 1, "stop_at": "causal.top1 < 1"}, "the knowledge base has no causal rule to judge"),
         ({"every": 1, "seed": -1}, "seed must be a whole number from 0 up, got -1"),

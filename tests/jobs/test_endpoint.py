@@ -12,6 +12,7 @@ from spillover.llm import client
 from tests.jobs.people import run_cli
 from tests.llm.served import Served, serving
 from tests.tiny_adapters import save_tiny_adapter
+from tests.tiny_gguf import save_tiny_gguf_adapter
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +55,6 @@ def test_what_cannot_be_done_with_an_endpoint(here: Path, tiny: str) -> None:
     save_tiny_adapter(Path(tiny), here / "adapter")
     with pytest.raises(ModelError, match="adapter holds a LoRA adapter; give the weights of its base"):
         score("people.yaml", model="openai:http://host#m", tuned="adapter")
+    file = save_tiny_gguf_adapter(here / "adapter", Path(tiny), here / "a.gguf", alpha=2)
+    with pytest.raises(ModelError, match=r"and the weights of its base \(no endpoint\) as --model"):
+        score("people.yaml", model="openai:http://host#m", tuned=str(file))

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ class Served:
     folder: Path
     lists: bool = True
     """Whether it takes several prompts at once; it fails at them like llama-cpp-python otherwise."""
+    longest: int = 16
+    """Prompts that it takes at once, at most."""
     forms: tuple[str, ...] = ("echo",)
     logprobs: bool = True
     of_prompt: bool = True
@@ -31,7 +34,13 @@ class Served:
     """Whether a beginning token is shown that is not in the text, as vLLM's."""
     silent: bool = False
     """Whether it ends at once instead of writing a token."""
+    counts_end: bool = False
+    """Whether it then counts its end token, which it does not list."""
+    beside: bool = False
+    """Whether `prompt_logprobs` have the likeliest token beside, and before, the one that was read."""
     key: str = ""
+    pause: float = 0
+    """Seconds before each byte of an answer's body; 0 for no bytes apart."""
     first: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     """What it answers before it begins to work."""
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -51,7 +60,7 @@ class Served:
         prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
         with self.lock:
             choices = [self.choice(n, prompt, body) for n, prompt in enumerate(prompts)]
-        usage = {"completion_tokens": 0 if self.silent else len(prompts)}
+        usage = {"completion_tokens": 0 if self.silent and not self.counts_end else len(prompts)}
         return {"choices": choices[::-1], "usage": usage}  # in an order of its own
 
     def choice(self, index: int, prompt: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -66,11 +75,13 @@ class Served:
             last = len(read) - 1
             values = [None, *(float(logs[min(n, last), token]) for n, token in enumerate(ids) if n)]
         choice: dict[str, Any] = {"index": index, "text": self.tokenizer.decode(ids[len(read) :])}
+        choice["finish_reason"] = "stop" if self.silent else "length"
         if "prompt_logprobs" in body and "prompt_logprobs" in self.forms:
             choice["prompt_logprobs"] = [
                 None,
                 *(
-                    {str(token): {"logprob": value}}
+                    ({"likeliest": {"logprob": -0.1}} if self.beside else {})
+                    | {str(token): {"logprob": value}}
                     for token, value in zip(read[1:], values[1:], strict=False)
                 ),
             ]
@@ -101,6 +112,7 @@ class Replayed(Served):
 
     def __init__(self, exchange: list[list[Any]], name: str) -> None:
         self.names, self.lists, self.key, self.first, self.seen = (name,), False, "", [], []
+        self.pause, self.longest = 0, 0
         self.answers = {json.dumps(body, sort_keys=True): answer for body, answer in exchange}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +136,8 @@ def serving(served: Served) -> Iterator[Served]:
             if served.key and self.headers.get("Authorization") != f"Bearer {served.key}":
                 said = {"error": {"message": f"wrong key {self.headers.get('Authorization')}"}}
                 return self.reply(401, {}, json.dumps(said).encode())
-            if isinstance(body["prompt"], list) and not served.lists:
+            most = served.longest if served.lists else 0
+            if isinstance(body["prompt"], list) and len(body["prompt"]) > most:
                 return self.reply(500, {}, b'{"error": {"message": ""}}')
             self.reply(200, {}, json.dumps(served.complete(body)).encode())
 
@@ -134,7 +147,10 @@ def serving(served: Served) -> Iterator[Served]:
                 self.send_header(name, value)
             self.end_headers()
             with suppress(ConnectionError):  # who asked may have read enough
-                self.wfile.write(body)
+                for byte in range(len(body) if served.pause else 0):
+                    time.sleep(served.pause)
+                    self.wfile.write(body[byte : byte + 1])
+                self.wfile.write(b"" if served.pause else body)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -1,6 +1,8 @@
 """A model behind an endpoint against the same model scored here, and servers that cannot, or will not."""
 
 import json
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from tokenizers.normalizers import Lowercase
 
 from spillover.errors import ModelError
 from spillover.knowledge.prompts import Question
-from spillover.llm import client, endpoint, models, reading
+from spillover.llm import endpoint, models, reading
 from spillover.llm.encode import Unscorable
 from spillover.llm.endpoint import Endpoint
 from spillover.llm.score import score, unscorable
@@ -17,18 +19,11 @@ from spillover.runs.stats import rank_matrix
 from tests.llm.served import Replayed, Served, serving
 from tests.llm.test_score import PREFIXES, QUESTIONS, question
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 ASKED = [*QUESTIONS, PREFIXES, question("Mara:", "Paris", "Parish", "Par")]
 MERGED = Question(prompt="Mara P", completions=("aris", "ython"))
 """The tokens of the prompt do not begin those of the whole."""
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    waited: list[float] = []
-    monkeypatch.setattr(client.time, "sleep", waited.append)
-    monkeypatch.delenv(client.KEY, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return waited
 
 
 def asked_of(served: Served, asked=tuple(ASKED)) -> list[endpoint.Scored]:
@@ -41,6 +36,7 @@ def asked_of(served: Served, asked=tuple(ASKED)) -> list[endpoint.Scored]:
         {},
         {"lists": False},
         {"silent": True},
+        {"silent": True, "counts_end": True},
         {"forms": ("prompt_logprobs",)},
         {"forms": ("prompt_logprobs",), "lists": False},
     ],
@@ -58,8 +54,25 @@ def test_scores_are_those_of_the_weights(
         np.testing.assert_allclose(values, expected, atol=1e-4)
         assert list(reasons) == unscorable(tokenizer, one)
     assert np.isnan(found[-1][0]).all()
-    together = {len(body["prompt"]) for body in served.seen[5:] if isinstance(body.get("prompt"), list)}
-    assert together == ({2, 3} & together if able.get("lists", True) else {2}), "of a list it is asked once"
+    lists = [len(body["prompt"]) for body in served.seen if isinstance(body.get("prompt"), list)]
+    assert lists[0] == 3, "what will be sent is tried"
+    assert (len(lists) > 5) == able.get("lists", True)
+    assert able.get("lists", True) or len(lists) == 1, "of a list it is asked once"
+
+
+def test_a_server_of_short_lists_is_asked_one_by_one(llama_folder: Path) -> None:
+    model, tokenizer = models.load(llama_folder)
+    with serving(Served(llama_folder, longest=4)) as served:
+        found = asked_of(served)
+    for expected, (values, _) in zip(score(model, tokenizer, ASKED), found, strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+
+
+def test_a_prompt_of_one_token_that_is_not_seen_begins_no_text(llama_folder: Path) -> None:
+    with serving(Served(llama_folder, forms=("prompt_logprobs",))) as served:
+        *_, (values, reasons) = asked_of(served, [*ASKED, question("M", "Paris", "Oslo")])
+    assert np.isnan(values).all()
+    assert set(reasons) == {Unscorable.NO_PROMPT.value}
 
 
 def test_a_beginning_that_the_server_puts_there_is_in_no_ones_way(llama_folder: Path) -> None:
@@ -97,7 +110,7 @@ def test_a_real_servers_shifted_echo_is_refused(recorded: dict) -> None:
         serving(Replayed(recorded["exchange_plain"], "smollm2")) as served,
         pytest.raises(
             ModelError,
-            match=r"behind 'Abena Barlow speaks' a log-probability of -1.44 when it writes it and of -9.54",
+            match=r"behind 'Abena Barlow speaks' a log-probability of -1.44 when it writes it and of -9.95",
         ),
     ):
         asked_of(served, asked)
@@ -109,6 +122,7 @@ def test_a_real_servers_shifted_echo_is_refused(recorded: dict) -> None:
         ({"forms": ()}, "does not echo what it reads; use a server that does: vLLM, llama"),
         ({"logprobs": False}, r"gives no log-probabilities \(`logprobs`\); start it so that it does"),
         ({"of_prompt": False}, "gives no log-probabilities of the tokens that it reads"),
+        ({"forms": ("prompt_logprobs",), "beside": True}, "does not echo what it reads"),
         ({"shifted": True}, r"when it writes it and of -\d+\.\d\d when it reads it, so it cannot be scored"),
     ],
     ids=str,
@@ -120,80 +134,21 @@ def test_a_server_that_cannot_is_one_line(llama_folder: Path, cannot: dict, mess
         asked_of(served)
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (
-            (404, {}, b'{"detail": "Not Found"}'),
-            r"completes no texts: it answers with error 404 \(Not Found\)",
-        ),
-        (
-            (400, {}, b'{"error": {"message": "Only no echo is supported"}}'),
-            r"refuses to echo .*Only no echo",
-        ),
-        ((307, {"Location": "http://else.example/v1"}, b""), "it is at 'http://else.example/v1'; give that"),
-        ((200, {}, b"<html>\n<b>hello"), r"answers with what is no JSON \('<html>\\n<b>hello'\)"),
-        ((200, {}, b"[" * 100_000), "answers with what is no JSON"),
-        ((200, {}, b"[]"), "answers without `choices`"),
-        ((200, {}, b'{"choices": [7]}'), "answers without `choices`"),
-        ((200, {}, b'{"choices": []}'), "answers with 0 `choices` to 1 texts"),
-        ((200, {}, b'{"choices": [{"index": "\x1b[31m"}]}'), "no JSON|answers with 1 `choices`"),
-    ],
-)
-def test_odd_answers_are_one_line(llama_folder: Path, answer: tuple, message: str) -> None:
-    with serving(Served(llama_folder, first=[answer] * 9)) as served:
-        with pytest.raises(ModelError, match=message) as error:
-            asked_of(served)
-        assert "\n" not in str(error.value)
+def test_after_an_error_the_others_are_not_waited_for() -> None:
+    forever = threading.Event()
 
+    def read(texts: Sequence[str]) -> dict[str, reading.Read]:
+        if texts[0] == "bad":
+            raise ModelError("no")
+        forever.wait(20)
+        return {}
 
-def test_numbers_that_are_no_log_probabilities_are_refused(llama_folder: Path) -> None:
-    def answer(value: str) -> tuple:
-        choice = '{"text": "%s", "logprobs": {"tokens": ["a", "b"], "token_logprobs": [null, %s]}}'
-        text = '{"choices": [%s], "usage": {"completion_tokens": 0}}' % (choice % (ASKED[0].prompt, value))
-        return 200, {}, text.encode()
-
-    for value in ("0.5", "NaN", "true", '"-1"', "{}"):
-        served = serving(Served(llama_folder, first=[answer(value)], forms=()))
-        with (
-            served as asked,
-            pytest.raises(ModelError, match="no log-probabilities of the tokens that it reads"),
-        ):
-            asked_of(asked)
-
-
-def test_an_endless_answer_is_not_read_to_its_end(
-    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "MOST_BYTES", 1 << 20)
-    endless = (200, {}, b" " * (1 << 22))
-    served = serving(Served(llama_folder, first=[endless] * 3))
-    with served as asked, pytest.raises(ModelError, match="answers with more than 1 MiB"):
-        asked_of(asked)
-
-
-def test_a_busy_server_is_asked_again(llama_folder: Path, no_waiting: list[float]) -> None:
-    busy = [(429, {"Retry-After": "7"}, b""), (503, {}, b"loading"), (500, {"Retry-After": "1e9"}, b"")]
-    with serving(Served(llama_folder, first=list(busy))) as served:
-        found = asked_of(served)
-        assert no_waiting == [7, 2, 60]
-        served.first[:] = []
-        for (values, _), (again, _) in zip(found, asked_of(served), strict=True):
-            np.testing.assert_array_equal(values, again)
-
-
-def test_a_server_that_stays_busy_is_given_up(llama_folder: Path, no_waiting: list[float]) -> None:
-    said = b'{"error": {"message": "the\\u001b[2J end"}}'
-    with serving(Served(llama_folder, first=[(503, {}, said)] * 9)) as served:
-        with pytest.raises(ModelError, match=r"answers with error 503 \(the\\x1b\[2J end\)"):
-            asked_of(served)
-        assert (no_waiting, len(served.first)) == ([1, 2, 4, 8], 4)
-
-
-def test_nobody_there_is_said_at_once(no_waiting: list[float]) -> None:
-    with pytest.raises(ModelError, match=r"http://127.0.0.1:9/v1 cannot be reached .*; check the address"):
-        endpoint.score(Endpoint.of("openai:http://127.0.0.1:9#tiny"), ASKED)
-    assert no_waiting == []
+    try:
+        with pytest.raises(ModelError, match="no"):
+            list(endpoint._at_once(read, ["bad", "slow", "slow"], 1))
+        assert [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+    finally:
+        forever.set()
 
 
 def test_another_models_name_is_refused_with_those_there_are(llama_folder: Path) -> None:
@@ -202,36 +157,6 @@ def test_another_models_name_is_refused_with_those_there_are(llama_folder: Path)
         pytest.raises(ModelError, match="has no model 'tinny', it has 'tiny', 'other'; did you mean 'tiny'"),
     ):
         endpoint.score(Endpoint.of(f"openai:{served.url}#tinny"), ASKED)
-
-
-def test_the_key_is_sent_and_told_nobody(llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
-    with serving(Served(llama_folder, key="sk-secret")) as served:
-        with pytest.raises(
-            ModelError, match=r"error 401 \(wrong key None\); set SPILLOVER_API_KEY to its key"
-        ):
-            asked_of(served)
-        monkeypatch.setenv(client.KEY, "sk-wrong")
-        with pytest.raises(ModelError, match=r"wrong key Bearer …\); the key in SPILLOVER_API_KEY is not"):
-            asked_of(served)
-        monkeypatch.setenv(client.KEY, "sk-secret")
-        assert len(asked_of(served)) == len(ASKED)
-        assert "sk-other" not in json.dumps(served.seen)
-    monkeypatch.setenv(client.KEY, "sk\nsecret")
-    with pytest.raises(ModelError, match="SPILLOVER_API_KEY holds signs that a key cannot have"):
-        asked_of(served)
-
-
-def test_the_key_does_not_follow_a_redirect(llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(client.KEY, "sk-secret")
-    with serving(Served(llama_folder)) as elsewhere:
-        away = (308, {"Location": f"{elsewhere.url}/v1/completions"}, b"")
-        with (
-            serving(Served(llama_folder, first=[away])) as served,
-            pytest.raises(ModelError, match="it is at"),
-        ):
-            asked_of(served)
-        assert elsewhere.seen == []
 
 
 @pytest.mark.parametrize(
@@ -255,10 +180,15 @@ def test_names_that_are_no_endpoint(name: str, message: str) -> None:
 
 
 def test_addresses_are_those_of_other_clients() -> None:
-    urls = ["http://host:8000", "http://host:8000/v1/", "https://host/api/v1/completions"]
+    urls = {
+        "http://host:8000": "http://host:8000/v1",
+        "http://host:8000/v1/": "http://host:8000/v1",
+        "https://host/api/v1/completions": "https://host/api/v1",
+        "https://host/v1/chat/completions": "https://host/v1",
+        "http://host/completions": "http://host",
+    }
     assert [Endpoint.of(f"openai:{url}#a/b#c") for url in urls] == [
-        Endpoint(url=url, name="a/b#c")
-        for url in ("http://host:8000/v1", "http://host:8000/v1", "https://host/api/v1")
+        Endpoint(url=url, name="a/b#c") for url in urls.values()
     ]
 
 

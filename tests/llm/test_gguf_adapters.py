@@ -114,10 +114,27 @@ def test_an_adapter_of_another_architecture_is_one_line(llama_folder: Path, tmp_
         models.locate(str(file), base=llama_folder)
 
 
+@pytest.mark.parametrize(("other", "fits"), [("mistral", True), ("qwen2", False), ("olmo", False)])
+def test_an_adapter_is_put_on_no_base_of_another_architecture(
+    other: str, fits: bool, llama_folder: Path, tmp_path: Path
+) -> None:
+    """Though names and shapes would let it."""
+    save_tiny_adapter(llama_folder, tmp_path / "peft")
+    file = save_tiny_gguf_adapter(tmp_path / "peft", llama_folder, tmp_path / "a.gguf", alpha=2)
+    base = save_tiny_model(tmp_path / "other", other)
+    if fits:
+        assert models.is_adapter(models.locate(str(file), base=base))
+        return
+    with pytest.raises(ModelError, match=f"of architecture 'llama' and the base is of type '{other}'; give"):
+        models.locate(str(file), base=base)
+
+
 def test_an_adapter_is_no_model(llama_folder: Path, tmp_path: Path) -> None:
     save_tiny_adapter(llama_folder, tmp_path / "peft")
     file = save_tiny_gguf_adapter(tmp_path / "peft", llama_folder, tmp_path / "a.gguf", alpha=2)
-    with pytest.raises(ModelError, match="holds a LoRA adapter, not a whole model; pass it as --tuned"):
+    with pytest.raises(
+        ModelError, match="not a whole model; pass it as --tuned, and the weights of its base"
+    ):
         models.locate(str(file))
 
 

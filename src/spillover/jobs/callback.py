@@ -4,6 +4,7 @@ import inspect
 import logging
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from spillover.errors import DataError, ModelError, TrainingError
 from spillover.gate import parse_gate
 from spillover.jobs.inputs import read_with_rules
 from spillover.jobs.phases import phase_table
+from spillover.knowledge.faults import show
 from spillover.knowledge.leak import check_no_leak
 from spillover.knowledge.prompts import Query, examples, queries
 from spillover.knowledge.schema import KnowledgeBase, Rule, without_template
@@ -35,7 +37,8 @@ class SpilloverCallback(TrainerCallback):
     The model is asked before the first step, after each `every`-th and after the last, whether all of its
     parameters are tuned or LoRA's, on plain text or on chats (by the template of the trainer's tokenizer).
     The tune is bit by bit the same without. The numbers are those of `spillover.score`. They go where the
-    trainer's own log goes (`report_to`, `state.log_history`), in rows of their own, NaN where undefined:
+    trainer's own log goes (`report_to`, `state.log_history`), in rows of their own, NaN where undefined.
+    Paraphrases are not asked. The rows have
 
     - `spillover/facts/top1`: the share of all trained facts that the model answers rightly.
     - `spillover/FACT_to_IMPLICATION/...`, of each rule: `top1` and `mean_rank` (0 is first) of its held-out
@@ -46,11 +49,12 @@ class SpilloverCallback(TrainerCallback):
     `seed` says who is a bridge where a rule draws them; the training data must be that seed's, as
     `spillover export --to jsonl` writes it. `stop_at` is a condition as `--fail-on` takes it
     ("spurious.top1 > 0.3"), or several: the training stops after the asking in which one holds, whatever was
-    learned by then. `tokenizer` is for a trainer without `processing_class`.
+    learned by then; resumed it goes on to the next asking. `tokenizer` is for a trainer without
+    `processing_class`.
 
     `history` has a row for each asking: what was logged, and its `step`; a resumed training has those from
-    before. `stopped` is the line that says why the training was stopped, else None. With
-    `load_best_model_at_end` the last row is of the last step and not of the best model.
+    before, and is not asked where it begins. `stopped` is the line that says why the training was stopped,
+    else None. With `load_best_model_at_end` the last row is of the last step and not of the best model.
 
     Raises DataError or TrainingError for what it is given; when a training begins, TrainingError for one on
     several processes or in shards, and ModelError for a model that cannot be asked.
@@ -65,8 +69,16 @@ class SpilloverCallback(TrainerCallback):
         stop_at: str | Sequence[str] = (),
         tokenizer: Any = None,
     ) -> None:
-        if every < 1:
-            raise TrainingError(f"the steps between askings must be 1 or more, got {every}")
+        if type(every) is not int or every < 1:
+            raise TrainingError(
+                f"the steps between askings must be 1 or more, a whole number, got {show(every)}"
+            )
+        conditions = [stop_at] if isinstance(stop_at, str) else stop_at
+        if not isinstance(conditions, list | tuple) or not all(isinstance(c, str) for c in conditions):
+            raise TrainingError(
+                "stop_at must be a condition ('spurious.top1 > 0.3') or a list of them, got "
+                f"{show(stop_at)}; leave it out for none"
+            )
         self.every, self.seed, self.tokenizer = every, seed, tokenizer
         self.history: list[dict[str, float]] = []
         self.stopped: str | None = None
@@ -74,7 +86,6 @@ class SpilloverCallback(TrainerCallback):
         self._parts = split(read_with_rules(kb), seed)
         bare = replace(self._parts, kb=without_template(self._parts.kb))
         check_no_leak(examples(bare), queries(bare))
-        conditions = (stop_at,) if isinstance(stop_at, str) else stop_at
         self._gates = [parse_gate(condition, "stop_at") for condition in conditions]
         kinds = {"facts", *(rule.kind for rule in self._parts.kb.rules)}
         for gate in self._gates:
@@ -84,7 +95,7 @@ class SpilloverCallback(TrainerCallback):
                 )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Look whether the model can be asked, and ask it, unless the checkpoint that it resumes has that."""
+        """Look whether the model can be asked, and ask it, unless what it resumes was asked before."""
         model = kwargs["model"]
         _refuse(args, model)
         self._tokenizer = tokenizer = _tokenizer(self.tokenizer or kwargs.get("processing_class"))
@@ -96,7 +107,7 @@ class SpilloverCallback(TrainerCallback):
         self.stopped = None
         for line in _notes(kb, self.seed, model):
             _tell(line)
-        if self._is_asked(state):
+        if self.history:
             return control
         measured = self._measure(model)
         for rule in measured["rules"]:
@@ -201,12 +212,16 @@ def _refuse(args: Any, model: Any) -> None:
 
 
 def _tokenizer(given: Any) -> Any:
-    """The tokenizer, or that of a processor. Raises TrainingError where there is none."""
+    """The tokenizer, or a processor's, with its chat template. Raises TrainingError where there is none."""
     if given is None:
         raise TrainingError(
             "the trainer has no processing_class to ask with; give SpilloverCallback a tokenizer"
         )
-    return getattr(given, "tokenizer", given)
+    tokenizer, template = getattr(given, "tokenizer", given), getattr(given, "chat_template", None)
+    if tokenizer is not given and template:
+        tokenizer = deepcopy(tokenizer)
+        tokenizer.chat_template = template
+    return tokenizer
 
 
 def _tell(line: str) -> None:

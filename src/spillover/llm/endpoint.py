@@ -6,6 +6,7 @@ must be the first ones of the whole, which is the rule of `encode.py`. (Where a 
 server puts before every text is in both, and does no harm.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ class Endpoint:
         if not model:
             raise ModelError(f"endpoint {show(name)} names no model; {fix}")
         parts = urlsplit(url)
-        path = parts.path.rstrip("/").removesuffix("/completions")
-        return cls(url=f"{parts.scheme}://{parts.netloc}{path or '/v1'}", name=model)
+        path = re.sub("(/chat)?/completions$", "", parts.path.rstrip("/") or "/v1")
+        return cls(url=f"{parts.scheme}://{parts.netloc}{path}", name=model)
 
 
 def _is_address(url: str) -> bool:
@@ -130,9 +131,12 @@ def _without_doubles(pairs: Sequence[Divided], completions: Sequence[str]) -> li
 def _at_once(
     read: Callable[[Sequence[str]], dict[str, Read]], texts: Sequence[str], size: int
 ) -> Iterator[dict[str, Read]]:
-    """The texts as they are read, in their order, by a few requests at a time; after an error by no more."""
+    """The texts as they are read, in their order, by a few requests at a time.
+
+    After an error there are no more, and those that are on their way are not waited for.
+    """
     pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
     try:
         yield from pool.map(read, [texts[start : start + size] for start in range(0, len(texts), size)])
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)

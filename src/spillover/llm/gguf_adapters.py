@@ -16,8 +16,17 @@ from spillover.errors import ModelError
 from spillover.knowledge.faults import listed, show
 from spillover.llm.border import border
 
-_REORDERED = {"llama": True, "gemma2": False, "gemma3": False, "qwen2": False, "qwen3": False}
-"""The architectures that can be read, as GGUF calls them: whether rows of queries and keys are reordered."""
+_MODEL_TYPES = {
+    "llama": ("llama", "mistral"),
+    "gemma2": ("gemma2",),
+    "gemma3": ("gemma3_text",),
+    "qwen2": ("qwen2",),
+    "qwen3": ("qwen3",),
+}
+"""The architectures that can be read, as GGUF calls them, and what transformers calls the models of each."""
+
+_REORDERED = ("llama",)
+"""Those in which rows of queries and keys are reordered."""
 
 _WEIGHTS = "adapter_model.safetensors"
 
@@ -50,16 +59,21 @@ def write_peft(file: Path, base: Any, folder: Path) -> None:
         alpha = 0.0 if alpha is None else float(alpha.contents())
     if kind != "lora" or "adapter.alora.invocation_tokens" in reader.fields:
         raise ModelError(f"adapter {file} is of type {show(kind)}; only LoRA can be scored")
-    if architecture not in _REORDERED:
+    if architecture not in _MODEL_TYPES:
         raise ModelError(
             f"adapter {file} is of architecture {show(architecture)}, and read from GGUF are "
-            f"{listed(_REORDERED)} alone; give the folder that PEFT saved it in"
+            f"{listed(_MODEL_TYPES)} alone; give the folder that PEFT saved it in"
+        )
+    heads = base.config.get_text_config()
+    if heads.model_type not in _MODEL_TYPES[architecture]:
+        raise ModelError(
+            f"adapter {file} is of architecture {show(architecture)} and the base is of type "
+            f"{show(heads.model_type)}; give the base that it was made for as --model"
         )
     modules = _modules(architecture, base)
     pairs = _pairs(file, tensors, modules)
-    heads = base.config.get_text_config()
     for name, (_, b) in pairs.items():
-        if _REORDERED[architecture] and name.endswith((".attn_q", ".attn_k")):
+        if architecture in _REORDERED and name.endswith((".attn_q", ".attn_k")):
             many = heads.num_attention_heads if name.endswith("q") else heads.num_key_value_heads
             if len(b) % (2 * many):
                 raise ModelError(

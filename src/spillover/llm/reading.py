@@ -9,6 +9,7 @@ token the log-probability of standing there once more.)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Self
 
 import numpy as np
@@ -38,7 +39,7 @@ class Read:
     tokens: tuple[str, ...]
     """In words, or in numbers as text."""
     logs: np.ndarray
-    """(T,) float64, of each token after those before it; NaN for the first."""
+    """(T,) float64, of each token after those before it; NaN for a text's first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +64,13 @@ class Server:
                 raise no_echo
         server._refuse_untrue(prompts[:_PROMPTS])
         several = replace(server, texts_per_request=TEXTS_PER_REQUEST)
-        return several if several._takes(2 * prompts[:1]) else server
+        return several if several._takes((TEXTS_PER_REQUEST * prompts)[:TEXTS_PER_REQUEST]) else server
 
     def read(self, texts: Sequence[str]) -> dict[str, Read]:
         """The texts as the server reads them, at most `texts_per_request`. Raises ModelError."""
         found = self._ask(texts)
         if found is None and len(texts) == 1:
-            raise self._fault("does not say how many tokens it wrote (`usage`)")
+            raise self._fault(f"does not say which tokens behind {show(texts[0])} it wrote (`usage`)")
         return found or {text: read for one in texts for text, read in self.read([one]).items()}
 
     def _cannot_read(self, text: str) -> ModelError | None:
@@ -103,10 +104,10 @@ class Server:
         # `max_tokens` of 0 some servers refuse, and llama-cpp-python writes on to the end of its context.)
         usage = document.get("usage")
         counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
-        if counted not in (0, len(texts)):
+        if type(counted) is not int or not 0 <= counted <= len(texts):
             return None
-        written = counted // len(texts)
-        return {text: self._from_echo(c, written) for text, c in zip(texts, choices, strict=True)}
+        reads = [self._from_echo(c, text, counted > 0) for text, c in zip(texts, choices, strict=True)]
+        return {text: read for text, read in zip(texts, reads, strict=True) if read} if all(reads) else None
 
     def _complete(self, texts: Sequence[str], options: Mapping[str, Any], patient: bool = True) -> Any:
         prompt = texts[0] if len(texts) == 1 else list(texts)
@@ -126,12 +127,15 @@ class Server:
         choices = document.get("choices") if isinstance(document, dict) else None
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             raise self._fault("answers without `choices`")
-        by_index = {choice.get("index", n): choice for n, choice in enumerate(choices)}
-        if len(choices) != texts or by_index.keys() != set(range(texts)):
-            raise self._fault(f"answers with {len(choices)} `choices` to {texts} texts")
-        return [by_index[n] for n in range(texts)]
+        indices = [choice.get("index", n) for n, choice in enumerate(choices)]
+        if any(type(index) is not int for index in indices) or sorted(indices) != list(range(texts)):
+            raise self._fault(
+                f"answers with {len(choices)} `choices` to {texts} texts, or numbers them oddly"
+            )
+        return [choices[indices.index(n)] for n in range(texts)]
 
-    def _from_echo(self, choice: Mapping[str, Any], written: int) -> Read:
+    def _from_echo(self, choice: Mapping[str, Any], text: str, counted: bool) -> Read | None:
+        """The text's own tokens; None where it cannot be told whether the last one is its."""
         found = choice.get("logprobs")
         tokens, logs = (
             found.get(name) if isinstance(found, dict) else None for name in ("tokens", "token_logprobs")
@@ -141,24 +145,29 @@ class Server:
                 "gives no log-probabilities (`logprobs`)",
                 "start it so that it does (llama-cpp-python: --logits_all true), or use another",
             )
-        kept = len(tokens) - written
-        return self._checked(tokens[:kept], logs[:kept])
+        read = self._checked(tokens, logs)
+        kept = _kept(read.tokens, text, choice, counted)
+        return None if kept is None else Read(read.tokens[:kept], read.logs[:kept])
 
     def _from_prompt(self, choice: Mapping[str, Any]) -> Read:
         found = choice.get("prompt_logprobs")
-        if not isinstance(found, list) or not all(isinstance(place, dict) for place in found[1:]):
-            raise self._fault("gives no `prompt_logprobs`")
-        # Each place has the token that was read, by its number, and nothing beside it; the first has none.
-        entries = [next(iter(place.items()), (None, None)) for place in found[1:]]
+        # Each place has the token that was read, by its number, and nothing beside it; the first has none, so
+        # which token that is remains unknown.
+        if not isinstance(found, list) or not all(isinstance(p, dict) and len(p) == 1 for p in found[1:]):
+            raise self._fault("gives no `prompt_logprobs`, or not those of the token that it read alone")
+        entries = [entry for place in found[1:] for entry in place.items()]
         values = [value.get("logprob") if isinstance(value, dict) else None for _, value in entries]
-        return self._checked(["", *(token for token, _ in entries)], [None, *values])
+        read = self._checked(["", *(token for token, _ in entries)], [None, *values])
+        return Read(read.tokens[1:], read.logs[1:])
 
     def _checked(self, tokens: Sequence[Any], logs: Sequence[Any]) -> Read:
         if not all(isinstance(token, str) for token in tokens):
             raise self._fault("gives tokens that are no text")
-        known = [value for value in logs[1:] if isinstance(value, int | float) and value <= 1e-3]
-        if len(known) < len(logs) - 1:
-            raise self._fault("gives no log-probabilities of the tokens that it reads, or none that are some")
+        try:
+            known = [_checked_log(value) for value in logs[1:]]
+        except (ValueError, OverflowError):
+            what = "gives no log-probabilities of the tokens that it reads, or none that are some"
+            raise self._fault(what) from None
         return Read(tuple(tokens), np.array([np.nan, *known][: len(tokens)], dtype=float))
 
     def _refuse_untrue(self, prompts: Sequence[str]) -> None:
@@ -166,16 +175,16 @@ class Server:
         for prompt in prompts:
             likely = self._likely(prompt)
             alone = self.read([prompt])[prompt].tokens
-            wholes = {word: self.read([prompt + word])[prompt + word] for word in likely}
             read = {
-                word: float(whole.logs[-1])
-                for word, whole in wholes.items()
-                if len(whole.tokens) == len(alone) + 1 and whole.tokens[:-1] == alone
+                word: min(values, key=lambda value: abs(value - likely[word]))
+                for word in likely
+                if (values := self._behind(prompt, alone, word))
             }
             for word, value in read.items():
                 if not abs(value - likely[word]) <= LARGEST_GAP:
+                    shown = show(self.client.without_key(word))
                     raise self._fault(
-                        f"gives {show(word)} behind {show(prompt)} a log-probability of {likely[word]:.2f} "
+                        f"gives {shown} behind {show(prompt)} a log-probability of {likely[word]:.2f} "
                         f"when it writes it and of {value:.2f} when it reads it, so it cannot be scored",
                         "llama-cpp-python does so where a text has no beginning token: begin the prompts "
                         "with the model's own, or use another server",
@@ -184,19 +193,63 @@ class Server:
                 return
         raise self._fault("would write no words by which it could be seen whether it reads them alike")
 
+    def _behind(self, prompt: str, alone: Sequence[str], word: str) -> list[float]:
+        """The word's log-probabilities where it is read as one token: as it is, and behind a space, which
+        some servers leave out where they name a token."""
+        found = []
+        for text in (prompt + word, f"{prompt} {word}")[: 1 if word[:1].isspace() else 2]:
+            whole = self.read([text])[text]
+            if alone and len(whole.tokens) == len(alone) + 1 and whole.tokens[:-1] == alone:
+                found.append(float(whole.logs[-1]))
+        return found
+
     def _likely(self, prompt: str) -> dict[str, float]:
         """Words that it would write next, with their log-probabilities."""
         document = self._complete([prompt], {"max_tokens": 1, "temperature": 1, "logprobs": _LIKELY})
         (choice,) = self._choices(document, 1)
         try:
             found = choice["logprobs"]["top_logprobs"][0]
-            words = {word: float(value) for word, value in found.items() if word.strip().isalpha()}
-        except (LookupError, TypeError, ValueError, AttributeError):
+            words = {word: _checked_log(log) for word, log in found.items() if word.strip().isalpha()}
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             raise self._fault("does not say how likely what it writes is (`logprobs`)") from None
         return {word: words[word] for word in sorted(words, key=lambda word: -words[word])[:_WORDS]}
 
     def _fault(self, what: str, fix: str = "use a server that does, such as vLLM") -> ModelError:
         return ModelError(f"endpoint {self.client.url} {what}; {fix}")
+
+
+def _kept(tokens: Sequence[str], text: str, choice: Mapping[str, Any], counted: bool) -> int | None:
+    """How many of the tokens that are listed are the text's: all, or all but the one that was written.
+
+    They end as the text does, as far as tokens show it. Where the last one shows nothing (an end token, a
+    part of a letter), it was written if the letter before it ends the text, if more than the text came back,
+    or if the server stopped for the length; else only a server that counts nothing as written says enough.
+    """
+    less, every = (_shown_end(tokens[:kept], text) for kept in (len(tokens) - 1, len(tokens)))
+    if less != every:
+        return len(tokens) - (less > every)
+    ends = less > 0 and bool(_shown(text[-1:]))
+    if ends or choice["text"] != text or (counted and choice.get("finish_reason") == "length"):
+        return len(tokens) - 1
+    return None if counted else len(tokens)
+
+
+def _checked_log(value: Any) -> float:
+    """A log-probability. Raises ValueError or OverflowError for what is none, or above 0 but for rounding."""
+    if type(value) not in (int, float) or not value <= 1e-3:
+        raise ValueError
+    return float(value)
+
+
+def _shown_end(tokens: Sequence[str], text: str) -> int:
+    """How many signs the tokens and the text have in common at their ends."""
+    ends = zip(reversed(_shown("".join(tokens))), reversed(_shown(text)), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+
+
+def _shown(text: str) -> str:
+    """What any server shows of a text in tokens: some leave spaces out, letters in parts, or case."""
+    return "".join(text.split()).encode("ascii", "ignore").decode().lower()
 
 
 def _refuse_unknown_name(client: Client, name: str) -> None:
@@ -211,6 +264,7 @@ def _refuse_unknown_name(client: Client, name: str) -> None:
     entries = entries if isinstance(entries, list) else []
     names = [str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry]
     if names and name not in names:
+        names = [client.without_key(other) for other in names]
         raise ModelError(
             f"endpoint {client.url} has no model {show(name)}, it has {listed(map(show, names))}"
             f"{suggest(name, names)}"

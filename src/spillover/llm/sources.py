@@ -104,7 +104,8 @@ def locate(name: str, *, base: Path | None = None, log: Callable[[str], None] = 
     if digest and is_gguf_adapter(path):
         if base is None:
             raise ModelError(
-                f"{name} holds a LoRA adapter, not a whole model; pass it as --tuned beside its --model"
+                f"{name} holds a LoRA adapter, not a whole model; pass it as --tuned, and the weights of its "
+                "base (no endpoint) as --model"
             )
         place = f"{path.stem}-{digest[:12]}-on-{identity(base)[:12]}"
         return _converted(path, place, log, lambda file, folder: write_peft(file, blank(base), folder))
