@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,7 +73,10 @@ def test_who_leaves_waits_for_no_answer(monkeypatch: pytest.MonkeyPatch) -> None
         with client.Client(f"http://127.0.0.1:{deaf.getsockname()[1]}") as asked:
             answer = pool.submit(asked.post, "completions", {"prompt": "Mara"})
             connection, _ = deaf.accept()
-            assert connection.recv(1)
+            request = b""
+            while b"Mara" not in request:
+                request += connection.recv(4096)
+            time.sleep(0.2)  # until it waits for the answer
         with connection, pytest.raises(client.Refused):
             answer.result(timeout=5)
 
