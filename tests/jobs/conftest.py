@@ -10,7 +10,9 @@ from tests.tiny_models import save_tiny_model
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny", "llama"))
+    """One that reads every text that an intervention trains."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    return str(save_tiny_model(folder, "llama", max_position_embeddings=256))
 
 
 @pytest.fixture
