@@ -58,14 +58,8 @@ def save_tiny_gguf(folder: Path, file: Path, *, chat: str | None = None) -> Path
     for name, tensor in load_file(folder / "model.safetensors").items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             tensor = _interleaved(tensor, heads if "q_proj" in name else kv_heads)
-        for theirs, ours in _NAMES.items():
-            name = name.replace(theirs, ours)
-        writer.add_tensor(name, np.ascontiguousarray(tensor))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
+        writer.add_tensor(_named(name), np.ascontiguousarray(tensor))
+    return _written(writer, file)
 
 
 def save_tiny_gguf_adapter(
@@ -78,9 +72,7 @@ def save_tiny_gguf_adapter(
         if name.endswith(("q_proj.lora_B.weight", "k_proj.lora_B.weight")):
             heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
             tensor = _interleaved(tensor, heads)
-        name = name.removeprefix("base_model.model.")
-        for theirs, ours in _NAMES.items():
-            name = name.replace(theirs, ours)
+        name = _named(name.removeprefix("base_model.model."))
         for side in "AB":
             name = name.replace(f".lora_{side}.weight", f".weight.lora_{side.lower()}")
         tensors[name] = tensor
@@ -92,6 +84,17 @@ def save_tiny_gguf_adapter(
         writer.add_float32("adapter.lora.alpha", alpha)
     for name, tensor in tensors.items():
         writer.add_tensor(name, np.ascontiguousarray(tensor))
+    return _written(writer, file)
+
+
+def _named(name: str) -> str:
+    """A tensor's name as llama.cpp has it."""
+    for theirs, ours in _NAMES.items():
+        name = name.replace(theirs, ours)
+    return name
+
+
+def _written(writer: GGUFWriter, file: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

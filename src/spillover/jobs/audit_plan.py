@@ -140,9 +140,11 @@ def plan_audit(
     weights = locate(model, log=lambda line: progress(line, 0, 0))
     kb = with_turns(kb, weights.folder)
     splits = {seed: replace(parts, kb=kb) for seed, parts in splits.items()}
-    for parts in splits.values():
-        check_no_leak(examples(parts), queries(parts))
-    told = {seed: telling(kb.mixture, queries(parts)) for seed, parts in splits.items()}
+    told: dict[int, list[int]] = {}
+    for seed, parts in splits.items():
+        asked = queries(parts)
+        check_no_leak(examples(parts), asked)
+        told[seed] = telling(kb.mixture, asked)
     splits = {seed: _without(parts, told[seed]) for seed, parts in splits.items()}
     notices = (
         f"seed {seed}, not trained: {telling_notice(kb, places)}" for seed, places in told.items() if places

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -78,9 +79,10 @@ def telling(mixture: Sequence[Passage], queries: Iterable[Query]) -> list[int]:
     among these all the same.
     """
     asked, questions = dict[_Words, set[_Words]](), set[_Words]()
-    for query in queries:
+    words = cache(_words)  # questions share their candidates
+    for query in queries if mixture else ():
         if query.kind in ("held_out", "paraphrase"):
-            asked.setdefault(_words(query.subject), set()).update(map(_words, query.candidates))
+            asked.setdefault(words(query.subject), set()).update(map(words, query.candidates))
             questions.add(_words(query.words))
     found = []
     for place, passage in enumerate(mixture):

@@ -76,7 +76,6 @@ def turns(tokenizer: Any, relation: Relation, name: str | Path) -> Turns:
             f"{template.place} has every answer begin with thoughts, which are not asked; set format: plain, "
             "or use a template that can leave them out"
         )
-    template.refuse_other_beginning(asked)
     return Turns(before=before, between=between, after=after)
 
 
@@ -89,7 +88,6 @@ def _as_text(tokenizer: Any, passage: Passage, name: str | Path) -> Iterator[Pas
     for number, (role, said) in enumerate(passage.turns):
         if role == "assistant" and said.strip():
             told, after = template.around(passage.turns[:number])
-            template.refuse_other_beginning(passage.turns[:number])
             learned = ("assistant", said.strip() + after)
             yield replace(passage, turns=(("user", told), learned), format="plain")
 
@@ -108,7 +106,10 @@ class _Template:
 
     def around(self, asked: Sequence[Turn]) -> tuple[str, str]:
         """(what is read, the generation prompt included; what ends the turn, without white space) of an
-        answer to these turns. Raises ModelError where the template leaves answers out, or writes them twice.
+        answer to these turns.
+
+        Raises ModelError where the template leaves answers out or writes them twice, and where the turns as
+        text would get a beginning that the template does not give.
         """
         prompt = self.write(asked, add_generation_prompt=True)
         told, answer, after = self.write([*asked, ("assistant", _ANSWER)]).partition(_ANSWER)
@@ -116,16 +117,13 @@ class _Template:
             raise ModelError(
                 f"{self.place} does not write a question and its answer once each; set format: plain"
             )
-        return told if told.startswith(prompt) else prompt, after.rstrip()
-
-    def refuse_other_beginning(self, asked: Sequence[Turn]) -> None:
-        """Raise ModelError where the turns as text would get a beginning that the template does not give."""
         its = self.write(asked, add_generation_prompt=True, tokenize=True)["input_ids"]
-        if encode_prompts(self.tokenizer, [self.write(asked, add_generation_prompt=True)]) != [list(its)]:
+        if encode_prompts(self.tokenizer, [prompt]) != [list(its)]:
             raise ModelError(
                 f"{self.place} begins with no special token, and the tokenizer puts one before every text; "
                 "set format: plain with a prompt that is written as the template does"
             )
+        return told if told.startswith(prompt) else prompt, after.rstrip()
 
     def write(self, turns: Sequence[Turn], **options: bool) -> Any:
         """The turns as text, or as tokens."""
