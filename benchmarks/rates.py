@@ -1,0 +1,149 @@
+"""How often SmolLM2 follows rules that it was not calibrated on: `python -m benchmarks.rates PART FOLDER`.
+
+PART is `build`, the built-in trials, or `opened`, trials of the rules of `opened_rules.yaml`, by which a
+calibration is judged once. The model is tuned on every table with two seeds, at the default settings; what is
+finished in the folder is only read again. What came out is written to `benchmarks/rates-PART.parquet`: a row
+for each table, rule, seed and group. Takes two hours on two idle cores: two tunes at a time, a thread each.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spillover.cells.apart import Processes
+from spillover.cells.folder import store_beside
+from spillover.cli.output import Bars
+from spillover.jobs.sweep import carry_out_points, hashes_of, plan_points
+from spillover.knowledge.schema import KnowledgeBase, Rule
+from spillover.knowledge.sheet import parse_sheet
+from spillover.knowledge.trials import trials, trials_of
+from spillover.llm.settings import FineTuneConfig
+from spillover.llm.sources import DEFAULT_MODEL
+from spillover.outcome import read_scores
+from spillover.point import Point
+from spillover.runs.files import write_parquet
+from spillover.runs.record import Run
+from spillover.runs.views import read_run
+
+PARTS = ("build", "opened")
+SEEDS = (0, 1)
+
+_OPENED = Path(__file__).parent / "opened_rules.yaml"
+
+RATES = pa.schema(
+    [
+        ("table", pa.string()),
+        ("rule", pa.int32()),  # index in the table
+        ("fact", pa.string()),
+        ("implication", pa.string()),
+        ("kind", pa.string()),
+        ("seed", pa.int32()),
+        ("group", pa.string()),
+        ("bridges", pa.int32()),
+        ("counterexamples", pa.int32()),
+        ("held_out", pa.int32()),
+        ("candidates", pa.int32()),
+        ("first", pa.int32()),  # of the held out, for whom the rule's answer came first
+        ("null", pa.float64()),  # the rule's share if right answers were dealt out anew, over its seeds
+        ("facts", pa.float64()),  # the rule's shares that were learned, over its seeds
+        ("bridges_learned", pa.float64()),
+    ]
+)
+
+
+def rates_file(part: str) -> Path:
+    """Where the rows of a part are kept."""
+    return Path(__file__).parent / f"rates-{part}.parquet"
+
+
+def tables(part: str) -> list[KnowledgeBase]:
+    """The tables of a part, 30 of 12 rules."""
+    return (
+        trials() if part == "build" else trials_of(parse_sheet(_OPENED.read_text("utf-8"), _OPENED), seed=1)
+    )
+
+
+def tune(part: str, folder: Path) -> list[Path]:
+    """Audit every table of a part; the run folders, in the tables' order. What is there is not done again."""
+    points = [
+        Point(kb=kb, model=DEFAULT_MODEL, seeds=SEEDS, settings=FineTuneConfig()) for kb in tables(part)
+    ]
+    with Bars() as progress:
+        plans = plan_points(points, progress)
+        with Run.start(
+            folder / part,
+            command="rates",
+            arguments={"part": part},
+            passed={},
+            seeds=list(SEEDS),
+            hashes=hashes_of(plans),
+        ) as run:
+            if not run.complete:
+                place = store_beside(run.folder)
+                executor = Processes(workers=2)
+                done = carry_out_points(points, plans, run, place, executor=executor, progress=progress)
+                done.end(run, {"audits": done.audits})
+            return [run.folder / audit["run"] for audit in run.results["audits"]]
+
+
+def rows(kb: KnowledgeBase, folder: Path) -> Iterator[dict[str, Any]]:
+    """What one audit measured, by rule, seed and group."""
+    run = read_run(folder)
+    scores, measured = read_scores(run), run.results or {}
+    asked = scores.filter(
+        (pc.field("phase") == "after") & (pc.field("kind") == "held_out") & pc.field("right")
+    )
+    for number, (rule, of_rule) in enumerate(zip(kb.rules, measured["rules"], strict=True)):
+        counted = _counted(kb, rule)
+        for seed in SEEDS:
+            for group, (bridges, counterexamples) in counted.items():
+                mine = asked.filter(
+                    (pc.field("rule") == number) & (pc.field("seed") == seed) & (pc.field("group") == group)
+                )
+                yield {
+                    "table": kb.name,
+                    "rule": number,
+                    "fact": rule.fact,
+                    "implication": rule.implication,
+                    "kind": rule.kind,
+                    "seed": seed,
+                    "group": group,
+                    "bridges": bridges,
+                    "counterexamples": counterexamples,
+                    "held_out": mine.num_rows,
+                    "candidates": of_rule["candidates"],
+                    "first": int((mine["rank"].to_numpy() == 0).sum()),
+                    "null": of_rule["top1"]["null"],
+                    "facts": of_rule["facts"]["top1"],
+                    "bridges_learned": of_rule["bridges"]["top1"],
+                }
+
+
+def _counted(kb: KnowledgeBase, rule: Rule) -> dict[str, tuple[int, int]]:
+    """Of each group, who is told the rule's answer, and who is told another."""
+    facts = {t.subject: t.answer for t in kb.triples if t.relation == rule.fact}
+    told = {t.subject: t.answer for t in kb.triples if t.relation == rule.implication}
+    follows = {
+        group: [told[s] == answer for s, b in facts.items() if b == group and s in told]
+        for group, answer in rule.pairs.items()
+    }
+    return {group: (sum(each), len(each) - sum(each)) for group, each in follows.items()}
+
+
+def main() -> None:
+    """Tune, and write the part's rows."""
+    if len(sys.argv) != 3 or sys.argv[1] not in PARTS:
+        sys.exit(f"give a part ({', '.join(PARTS)}) and a folder: python -m benchmarks.rates PART FOLDER")
+    part, folder = sys.argv[1], Path(sys.argv[2])
+    folders = tune(part, folder)
+    found = [row for kb, run in zip(tables(part), folders, strict=True) for row in rows(kb, run)]
+    write_parquet(rates_file(part), pa.Table.from_pylist(found, schema=RATES))
+    print(f"{len(found)} rows in {rates_file(part)}")
+
+
+if __name__ == "__main__":
+    main()
