@@ -21,8 +21,8 @@ from spillover.jobs.sweep import carry_out_points, hashes_of, plan_points
 from spillover.knowledge.schema import KnowledgeBase, Rule
 from spillover.knowledge.sheet import parse_sheet
 from spillover.knowledge.trials import trials, trials_of
+from spillover.llm.names import DEFAULT_MODEL
 from spillover.llm.settings import FineTuneConfig
-from spillover.llm.sources import DEFAULT_MODEL
 from spillover.outcome import read_scores
 from spillover.point import Point
 from spillover.runs.files import write_parquet

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spillover.errors import SpilloverError
     from spillover.jobs.audit import audit
+    from spillover.jobs.calibrate import calibrate
     from spillover.jobs.callback import SpilloverCallback
     from spillover.jobs.export import export
     from spillover.jobs.forecast import forecast
@@ -35,6 +36,7 @@ __all__ = [
     "SpilloverError",
     "Triple",
     "audit",
+    "calibrate",
     "export",
     "forecast",
     "import_records",
@@ -57,6 +59,7 @@ _HOMES = {
     "SpilloverError": ("spillover.errors", "SpilloverError"),
     "Triple": ("spillover.knowledge.schema", "Triple"),
     "audit": ("spillover.jobs.audit", "audit"),
+    "calibrate": ("spillover.jobs.calibrate", "calibrate"),
     "export": ("spillover.jobs.export", "export"),
     "forecast": ("spillover.jobs.forecast", "forecast"),
     "import_records": ("spillover.jobs.importing", "import_records"),

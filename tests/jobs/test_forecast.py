@@ -169,7 +169,7 @@ def test_every_held_out_subject_has_a_row_on_request(tmp_path):
 def test_a_table_without_anyone_held_out_has_margins_of_nobody(tmp_path):
     found = forecast(write_csv(tmp_path / "my.csv", grouped(3, 4, 4)), queries=tmp_path / "q.parquet")
     assert (found["rules"], found["discovery"]["rules"]) == ([], [])
-    assert pq.read_table(tmp_path / "q.parquet").schema.names[-1] == "margin"
+    assert pq.read_table(tmp_path / "q.parquet").schema.names[-2:] == ["margin", "rate"]
 
 
 def test_a_yaml_rule_with_pairs_without_bridges_has_a_margin_that_is_not_positive(tmp_path):

@@ -25,6 +25,7 @@ app = App(
 for _verb in (
     audits.audit,
     foresight.forecast,
+    foresight.calibrate,
     audits.score,
     audits.sweep,
     control.tradeoff,

@@ -1,5 +1,6 @@
-"""The verb for tables of facts: forecast."""
+"""The verbs before any training: forecast, and calibrate for it."""
 
+from datetime import timedelta
 from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,11 +9,14 @@ from cyclopts import Parameter
 
 from spillover.cli.output import Bars, Json, print_json, print_rich
 
+_HOUR = timedelta(hours=1)
+
 
 def forecast(
     kb: str = "demo",
     /,
     *,
+    model: str = "smollm2-135m",
     norm: Literal["nuclear", "frobenius"] = "nuclear",
     penalty: float | None = None,
     tol: float = 1e-4,
@@ -30,6 +34,9 @@ def forecast(
     kb
         A table (CSV, TSV, JSON, JSONL, Parquet, Excel; columns subject, relation, answer), a YAML file or a
         built-in. In a table without rules, the relations that go together are found.
+    model
+        Whose rate is forecast, if it is calibrated (the default model is; others by `spillover calibrate`).
+        Nothing of the model itself is needed.
     norm
         nuclear: factorized matrices, as language models have; frobenius: the merged matrix.
     penalty
@@ -53,6 +60,7 @@ def forecast(
 
         results = run_forecast(
             kb,
+            model=model,
             norm=norm,
             penalty=penalty,
             tol=tol,
@@ -70,4 +78,36 @@ def forecast(
     from spillover.runs.files import jsonable
 
     print_rich(forecast_table(jsonable(results)))
+    return 0
+
+
+def calibrate(
+    *,
+    model: str = "smollm2-135m",
+    budget: timedelta = _HOUR,
+    json: Json = False,
+) -> int:
+    """Tune a model on a few small tables, so that forecasts say how often it will follow a rule.
+
+    What was tuned is kept, so that another call goes on from there; nothing is begun that would end after
+    the budget.
+
+    Parameters
+    ----------
+    model
+        A short name, a hub id, a local folder or a .gguf file.
+    budget
+        Time to spend, such as 30m or 2h.
+    """
+    with Bars() as bars:
+        from spillover.jobs.calibrate import calibrate as run_calibrate
+
+        results = run_calibrate(model, budget=budget.total_seconds(), progress=bars)
+    if json:
+        print_json(results)
+        return 0
+    from spillover.report.forecast import calibration_table
+    from spillover.runs.files import jsonable
+
+    print_rich(calibration_table(jsonable(results)))
     return 0

@@ -13,8 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from spillover.implication.asking import AskedRule
+from spillover.implication.calibration import Rate
 from spillover.implication.margins import Fit, FitSettings, fit
 from spillover.implication.questions import answers_to, held_out, lacks
+from spillover.implication.rates import Rates
 from spillover.knowledge.patterns import Patterns
 from spillover.margin.solution import Solution
 
@@ -45,6 +47,8 @@ class Step:
     """In all groups together; a group without enough of them gives what it has."""
     margin: float
     """Mean over the subjects still held out."""
+    rate: Rate | None
+    """Of the same subjects, for a calibrated model."""
     relative_gap: float
     certified: bool
     """Whether the gap is within the tolerance."""
@@ -65,13 +69,14 @@ def advise(
     *,
     target: float | None = None,
     settings: FitSettings,
+    rates: Rates | None = None,
     progress: Callable[[], None] | None = None,
 ) -> Advice:
     """What would bring the rule's mean margin below the target, or for a wanted (causal) one to the target.
 
     Sizes are doubled until the target is reached and then halved in between, which finds the smallest
     size if the margin moves one way with the size. `settings.time_limit` is that of every step, and
-    `progress` is called after each.
+    `progress` is called after each. With `rates`, those of the table as it is, every step has its rate.
     """
     wanted, groups = rule.kind == "causal", rule.groups
     if target is None:
@@ -86,8 +91,9 @@ def advise(
     changes: list[Change] = ["more bridges"] if wanted else ["unknowns", "fewer bridges"]
     if not wanted and np.unique(groups.implied[groups.implied >= 0]).size > 1:
         changes.insert(0, "counterexamples")
-    options = (_option(_Changed(before, rule, settings, change, progress), reached) for change in changes)
-    return Advice(target=target, reached=False, options=tuple(options))
+    tables = (_Changed(before, rule, settings, change, rates, progress) for change in changes)
+    options = tuple(_option(table, reached) for table in tables)
+    return Advice(target=target, reached=False, options=options)
 
 
 def _option(table: "_Changed", reached: Callable[[float], bool]) -> Option:
@@ -113,9 +119,11 @@ class _Changed:
         rule: AskedRule,
         settings: FitSettings,
         change: Change,
+        rates: Rates | None,
         progress: Callable[[], None] | None,
     ) -> None:
         self._before, self._rule, self._settings, self._progress = before, rule, settings, progress
+        self._rates = rates
         self.change: Change = change
         self.steps: dict[int, Step] = {}
         groups = rule.groups
@@ -134,6 +142,7 @@ class _Changed:
             per_group=size,
             subjects=edited.moved,
             margin=left.mean(after.margins(left)),
+            rate=self._rates.after(edited.patterns).rate(left) if self._rates else None,
             relative_gap=after.certificate.relative_gap,
             certified=bool(after.certificate.relative_gap <= self._settings.tol),
         )

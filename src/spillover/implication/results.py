@@ -10,16 +10,19 @@ import pyarrow as pa
 
 from spillover.implication.advice import Advice
 from spillover.implication.asking import AskedRule
+from spillover.implication.calibration import COVERAGE, Rate
 from spillover.implication.margins import Fit
+from spillover.implication.rates import Rates
 from spillover.knowledge.training import TrainingTable
 from spillover.margin.problem import Norm
 from spillover.runs.files import plain
 
 SUBJECT_MARGINS = pa.schema(
     [(name, pa.string()) for name in ("fact", "implication", "kind", "subject", "group", "answer")]
-    + [("margin", pa.float64())]
+    + [(name, pa.float64()) for name in ("margin", "rate")]
 )
-"""Columns of the margins of single subjects: `group` is the fact's answer, `answer` what the rule implies."""
+"""Columns of the margins of single subjects: `group` is the fact's answer, `answer` what the rule implies.
+The rate is that at which the calibrated model will give that answer; null without a calibration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +87,26 @@ class RuleForecast:
     held_out: int
     """Subjects."""
     margin: Spread
+    rate: Rate | None
+    """At which a calibrated model will give the rule's answer; None where no calibration covers it."""
     top1: float
     chance: float
     """The share of first places if right answers were dealt out anew."""
     p_value: float
     """That fact and implication do not go together; NaN where the rule was not discovered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """What the rates rest on."""
+
+    model: str
+    rules: int
+    """That the model was tuned on to be calibrated."""
+    error: float
+    """Mean absolute error of a rate, by the curve of all other rules."""
+    coverage: float
+    """Of the intervals, over new rules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +134,8 @@ class Forecast:
     """On as many of the rules, from the first, as it was looked for; None where nobody is held out."""
     discovery: Discovery | None
     """None where rules are stated."""
+    calibration: Calibrated | None
+    """None where no rate is forecast: then margins give the order of risks only."""
     notes: tuple[str, ...]
 
 
@@ -132,6 +152,7 @@ def document(forecast: Forecast, seconds: float) -> dict[str, Any]:
         "solver": plain(forecast.solver),
         "rules": rules,
         "discovery": plain(forecast.discovery),
+        "calibration": plain(forecast.calibration),
         "notes": list(forecast.notes),
         "seconds": seconds,
     }
@@ -166,8 +187,16 @@ def describe_solver(solved: Fit, tol: float) -> Solver:
     )
 
 
-def forecast_rule(solved: Fit, rule: AskedRule) -> RuleForecast:
-    """The margins of the rule's questions, and what the table shows of it."""
+def describe_calibration(rates: Rates | None) -> Calibrated | None:
+    """What the rates rest on, if there are any."""
+    if rates is None:
+        return None
+    used = rates.calibration
+    return Calibrated(model=used.model, rules=used.rules, error=used.error, coverage=COVERAGE)
+
+
+def forecast_rule(solved: Fit, rule: AskedRule, rates: Rates | None = None) -> RuleForecast:
+    """The margins of the rule's questions, a calibrated model's rate, and what the table shows of it."""
     relations, groups, questions = solved.patterns.relations, rule.groups, rule.questions
     margins = solved.margins(questions)
     top1, chance = solved.first_places(questions)
@@ -188,6 +217,7 @@ def forecast_rule(solved: Fit, rule: AskedRule) -> RuleForecast:
             min=float(margins.min()) if margins.size else nan,
             max=float(margins.max()) if margins.size else nan,
         ),
+        rate=rates.rate(questions) if rates else None,
         top1=top1,
         chance=chance,
         p_value=rule.p_value,
@@ -199,14 +229,16 @@ def _least_and_most(counts: np.ndarray) -> tuple[int, int]:
     return int(counts.min(initial=most)), most
 
 
-def rank(solved: Fit, rules: Iterable[AskedRule]) -> list[tuple[AskedRule, RuleForecast]]:
+def rank(
+    solved: Fit, rules: Iterable[AskedRule], rates: Rates | None = None
+) -> list[tuple[AskedRule, RuleForecast]]:
     """Rules and their forecasts, the largest mean margin first."""
     return sorted(
-        ((rule, forecast_rule(solved, rule)) for rule in rules), key=lambda pair: -pair[1].margin.mean
+        ((rule, forecast_rule(solved, rule, rates)) for rule in rules), key=lambda pair: -pair[1].margin.mean
     )
 
 
-def subject_margins(solved: Fit, rules: Sequence[AskedRule]) -> pa.Table:
+def subject_margins(solved: Fit, rules: Sequence[AskedRule], rates: Rates | None = None) -> pa.Table:
     """A row for each held-out subject and rule, as `SUBJECT_MARGINS` has it."""
     patterns = solved.patterns
     answers, parts = pa.array(patterns.answers, pa.string()), [SUBJECT_MARGINS.empty_table()]
@@ -220,13 +252,18 @@ def subject_margins(solved: Fit, rules: Sequence[AskedRule]) -> pa.Table:
             answers.take(pa.array(questions.group[rows])),
             answers.take(pa.array(questions.answer[rows])),
             pa.array(solved.margins(questions)[rows]),
+            pa.array(rates.of_each(questions)[rows] if rates else [None] * rows.size, from_pandas=True),
         ]
         parts.append(pa.table(columns, schema=SUBJECT_MARGINS))
     return pa.concat_tables(parts)
 
 
-def collect_notes(solved: Fit) -> tuple[str, ...]:
-    """What a reader must know beside the numbers: notices of the reader, contradictions, soft margins."""
+def collect_notes(
+    solved: Fit, rules: Sequence[AskedRule] = (), rates: Rates | None = None
+) -> tuple[str, ...]:
+    """What a reader must know beside the numbers: notices of the reader, contradictions, soft margins, and
+    why a rule has no rate.
+    """
     patterns = solved.patterns
     lines = [*patterns.notices, *patterns.contradictions]
     if patterns.contradicted > len(patterns.contradictions):
@@ -240,4 +277,8 @@ def collect_notes(solved: Fit) -> tuple[str, ...]:
             for i in solved.conflict[:4]
         )
         lines.append(f"no model of one layer can keep all margins at once, such as these: {statements}")
+    for rule in rules:
+        names = f"{patterns.relations[rule.fact]} -> {patterns.relations[rule.implication]}"
+        if rates and (why := rates.why_not(rule.questions)):
+            lines.append(f"no rate is forecast for {names}: {why}")
     return tuple(lines)

@@ -17,11 +17,11 @@ from spillover.errors import RunError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.named import spell
 from spillover.jobs.audit_plan import AuditPlan, plan_audit
-from spillover.jobs.margins import FORECAST, add_margins, forecast_split, is_forecasts
+from spillover.jobs.margins import FORECAST, add_forecasts, forecast_split, is_forecasts
 from spillover.jobs.phases import phase_table, step_table
 from spillover.knowledge.schema import KnowledgeBase, Relation
+from spillover.llm.names import DEFAULT_MODEL
 from spillover.llm.settings import FineTuneConfig
-from spillover.llm.sources import DEFAULT_MODEL
 from spillover.llm.weights import put_in_place
 from spillover.outcome import ASKINGS, ASKINGS_FILE, SCORES, SCORES_FILE, ingredients, outcome, read_scores
 from spillover.report.page import write_report
@@ -116,7 +116,7 @@ def carry_out_audit(
                 raise error
             _keep_models(plan, run, place)
             measured = outcome(read_scores(run), plan.kb.rules, plan.kb.relations)
-            measured = add_margins(measured, forecasts)
+            measured = add_forecasts(measured, forecasts)
             seconds = run.seconds
             about = {"run": str(folder), "seconds": seconds, "model": model, "knowledge_base": plan.kb.name}
             more = {"ingredients": ingredients(run.read_jsonl("metrics.jsonl"))}
@@ -145,7 +145,10 @@ def _forecasts(plan: AuditPlan, run: Run, progress: Progress) -> list[dict[str, 
         forecasts = run.read_json(FORECAST)
         if is_forecasts(forecasts, seeds=len(plan.splits), rules=len(plan.kb.rules)):
             return forecasts
-    forecasts = jsonable([forecast_split(parted, progress, plan.norm) for parted in plan.splits.values()])
+    model = plan.weights.name if plan.calibrated else None
+    forecasts = jsonable(
+        [forecast_split(parted, progress, plan.norm, model=model) for parted in plan.splits.values()]
+    )
     run.write_json(FORECAST, forecasts)
     return forecasts
 

@@ -12,6 +12,7 @@ from spillover.errors import DataError
 from spillover.interventions.hooks import Intervention
 from spillover.interventions.named import adjusted, check_interventions, parse, reworded
 from spillover.interventions.shuffle import Shuffle
+from spillover.jobs.calibrations import calibration_of
 from spillover.jobs.inputs import read_with_rules
 from spillover.knowledge.common import neutral_texts
 from spillover.knowledge.leak import check_no_leak
@@ -83,6 +84,18 @@ class AuditPlan:
         """The norm that the theory says its tunes keep small."""
         norms = {each.prefers for each in self.interventions if each.acts}
         return "frobenius" if "frobenius" in norms else "nuclear"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it tunes the weights that the calibration of their name was made with, and as that did."""
+        calibration = calibration_of(self.weights.name)
+        usual = replace(self.settings, seed=FineTuneConfig.seed, learning_rate=self.settings.rate)
+        return (
+            calibration is not None
+            and calibration.identity == self.weights.identity
+            and usual == FineTuneConfig(learning_rate=FineTuneConfig().rate)
+            and not (self.shuffle or any(self.acting.values()))
+        )
 
     @cached_property
     def tuned(self) -> dict[int, Cell]:

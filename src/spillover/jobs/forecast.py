@@ -11,22 +11,26 @@ from spillover.implication.advice import Advice, advise
 from spillover.implication.asking import AskedRule, ask_associated, ask_stated, too_few_to_tell
 from spillover.implication.discovery import associations
 from spillover.implication.margins import Fit, FitSettings, fit
+from spillover.implication.rates import Rates
 from spillover.implication.results import (
     Discovery,
     Forecast,
     RuleForecast,
     collect_notes,
     count_knowledge,
+    describe_calibration,
     describe_solver,
     document,
     forecast_rule,
     rank,
     subject_margins,
 )
+from spillover.jobs.calibrations import calibration_of
 from spillover.knowledge.load import load_patterns
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.split import Split, split
 from spillover.knowledge.training import TrainingTable
+from spillover.llm.names import DEFAULT_MODEL
 from spillover.margin.problem import Norm
 from spillover.margin.solution import SolverState
 from spillover.runs.files import write_parquet
@@ -42,6 +46,7 @@ _ADVISED = 10  # discovered rules that get advice, those with the largest margin
 def forecast(
     kb: str | Path | KnowledgeBase | Split = "demo",
     *,
+    model: str | None = DEFAULT_MODEL,
     norm: Norm = "nuclear",
     penalty: float | None = None,
     tol: float = 1e-4,
@@ -53,6 +58,9 @@ def forecast(
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """The margin of every held-out implication that training on the table will leave the model with.
+
+    Where `model` is calibrated (`calibrate`; the default model is), each rule has the rate at which it will
+    follow it, too; nothing of the model itself is needed. None: no rates, as for the Frobenius norm.
 
     Returns the document of `spillover forecast --json` (NaN where undefined). `norm`, `penalty`, `tol` and
     `time_limit` are those of `implication.margins.FitSettings`. Where a rule draws its bridges, the table is
@@ -72,21 +80,31 @@ def forecast(
     table = _resolve(kb, seed)
     progress("read the table", 1, 1)
     solved = fit(table.patterns, settings, progress=_closing(progress, tol))
+    calibration = calibration_of(model) if model is not None and norm == "nuclear" else None
+    unlike = _unlike(table)
+    rates = Rates(calibration, table.patterns) if calibration and not unlike else None
     if table.rules:
-        rules, discovery = [(rule, forecast_rule(solved, rule)) for rule in ask_stated(table)], None
+        rules, discovery = [(rule, forecast_rule(solved, rule, rates)) for rule in ask_stated(table)], None
     else:
-        rules, discovery = _discover(solved, seed, progress)
+        rules, discovery = _discover(solved, rates, seed, progress)
     advisable = rules if table.rules else rules[:_ADVISED]
-    advised = [_advise(solved, rule, settings, target, progress) for rule, _ in advisable] if advice else []
+    advised = (
+        [_advise(solved, rule, settings, target, rates, progress) for rule, _ in advisable] if advice else []
+    )
+    asked = [rule for rule, _ in rules]
     if queries is not None:
-        _write_margins(Path(queries), solved, [rule for rule, _ in rules])
+        _write_margins(Path(queries), solved, asked, rates)
     result = Forecast(
         knowledge=count_knowledge(table),
         solver=describe_solver(solved, tol),
         rules=tuple(entry for _, entry in rules),
         advice=tuple(advised),
         discovery=discovery,
-        notes=collect_notes(solved),
+        calibration=describe_calibration(rates),
+        notes=(
+            *collect_notes(solved, asked, rates),
+            *([f"no rate is forecast: {unlike}"] if calibration and unlike else []),
+        ),
     )
     return document(result, time.monotonic() - started)
 
@@ -100,8 +118,22 @@ def _resolve(kb: str | Path | KnowledgeBase | Split, seed: int) -> TrainingTable
     return TrainingTable.of_split(known) if isinstance(known, Split) else known
 
 
+def _unlike(table: TrainingTable) -> str:
+    """What no calibration was measured with; empty where that is nothing."""
+    if table.mixed:
+        return "calibrations are made without other text beside the table"
+    for name, relation in table.asked.items():
+        if relation.format == "chat":
+            return f"calibrations are made with plain sentences, and {name} is asked as a chat"
+        if relation.space == "none":
+            return f"calibrations are made with spaces between words, and {name} is asked without"
+        if relation.wordings:
+            return f"calibrations are made with one wording of a relation, and {name} is trained in several"
+    return ""
+
+
 def _discover(
-    solved: Fit, seed: int, progress: Progress
+    solved: Fit, rates: Rates | None, seed: int, progress: Progress
 ) -> tuple[list[tuple[AskedRule, RuleForecast]], Discovery]:
     """The rules that the table shows, and how they were looked for."""
     patterns = solved.patterns
@@ -117,13 +149,18 @@ def _discover(
         tested=sum(pair.testable for pair in pairs),
         together=len(together),
         untested=len(few),
-        rules=tuple(entry for _, entry in rank(solved, ask_associated(patterns, few[:_FEW]))),
+        rules=tuple(entry for _, entry in rank(solved, ask_associated(patterns, few[:_FEW]), rates)),
     )
-    return rank(solved, ask_associated(patterns, together)), discovery
+    return rank(solved, ask_associated(patterns, together), rates), discovery
 
 
 def _advise(
-    solved: Fit, rule: AskedRule, settings: FitSettings, target: float | None, progress: Progress
+    solved: Fit,
+    rule: AskedRule,
+    settings: FitSettings,
+    target: float | None,
+    rates: Rates | None,
+    progress: Progress,
 ) -> Advice | None:
     """What would change the rule; None where nobody is held out."""
     if not rule.questions.pattern.size:
@@ -136,15 +173,15 @@ def _advise(
         steps += 1
         progress(stage, steps, steps + 1)
 
-    advice = advise(solved, rule, target=target, settings=settings, progress=count_step)
+    advice = advise(solved, rule, target=target, settings=settings, rates=rates, progress=count_step)
     if steps:
         progress(stage, steps, steps)
     return advice
 
 
-def _write_margins(path: Path, solved: Fit, rules: list[AskedRule]) -> None:
+def _write_margins(path: Path, solved: Fit, rules: list[AskedRule], rates: Rates | None) -> None:
     try:
-        write_parquet(path, subject_margins(solved, rules))
+        write_parquet(path, subject_margins(solved, rules, rates))
     except OSError as error:
         raise RunError(
             f"cannot write the margins to {path}: {error.strerror}; give --queries another file"

@@ -16,8 +16,8 @@ from spillover.interventions.hooks import Intervention
 from spillover.interventions.named import check_interventions, parse
 from spillover.knowledge.faults import read_text, show, suggest
 from spillover.knowledge.yaml_text import read_yaml
+from spillover.llm.names import DEFAULT_MODEL
 from spillover.llm.settings import FineTuneConfig
-from spillover.llm.sources import DEFAULT_MODEL
 from spillover.point import Point
 
 SETTINGS = tuple(field.name for field in fields(FineTuneConfig) if field.name != "seed")

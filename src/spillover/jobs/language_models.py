@@ -11,7 +11,7 @@ from spillover.cells.folder import store_beside
 from spillover.cells.plan import Executor
 from spillover.errors import LabError, ModelError
 from spillover.jobs.sweep import NOTHING_DONE, carry_out_points, hashes_of, plan_points
-from spillover.llm.sources import DEFAULT_MODEL
+from spillover.llm.names import DEFAULT_MODEL
 from spillover.point import Point
 from spillover.reproduce import load_study
 from spillover.reproduce.columns import latex, table_of

@@ -18,12 +18,15 @@ FORECAST = "forecast.json"
 _SECONDS = 60.0  # for a forecast that only stands beside something else
 
 
-def forecast_split(split: Split, progress: Progress, norm: Norm = "nuclear") -> dict[str, Any]:
-    """The forecast of what a split trains; of a table that has none, only why."""
+def forecast_split(
+    split: Split, progress: Progress, norm: Norm = "nuclear", *, model: str | None = None
+) -> dict[str, Any]:
+    """The forecast of what a split trains, with rates for a calibrated model; only why where it has none."""
     try:
-        return forecast(split, norm=norm, time_limit=_SECONDS, progress=progress)
+        return forecast(split, model=model, norm=norm, time_limit=_SECONDS, progress=progress)
     except (DataError, MarginError) as error:
-        return {"rules": [{"margin": {"mean": nan}} for _ in split.kb.rules], "notes": [str(error)]}
+        none = {"margin": {"mean": nan}, "rate": None}
+        return {"rules": [none for _ in split.kb.rules], "notes": [str(error)]}
 
 
 def is_forecasts(value: Any, *, seeds: int, rules: int) -> bool:
@@ -36,11 +39,16 @@ def is_forecasts(value: Any, *, seeds: int, rules: int) -> bool:
     )
 
 
-def add_margins(measured: Mapping[str, Any], forecasts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The outcome with each rule's mean forecast margin over the seeds, NaN where one is undefined."""
+def add_forecasts(measured: Mapping[str, Any], forecasts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The outcome with each rule's forecast, as a mean over the seeds: its margin, NaN where one is
+    undefined, and its rate with the interval, None where one has none.
+    """
     rules: list[dict[str, Any]] = []
     for number, rule in enumerate(measured["rules"]):
-        margins = [forecast["rules"][number]["margin"]["mean"] for forecast in forecasts]
-        mean = fmean(nan if margin is None else margin for margin in margins)
-        rules.append({**rule, "forecast_margin": mean})
+        mine = [forecast["rules"][number] for forecast in forecasts]
+        margins = [nan if each["margin"]["mean"] is None else each["margin"]["mean"] for each in mine]
+        rates = [rate for each in mine if (rate := each.get("rate"))]
+        mean = {part: fmean(each[part] for each in rates) for part in ("mean", "low", "high") if rates}
+        rate = mean if len(rates) == len(mine) else None
+        rules.append({**rule, "forecast_margin": fmean(margins), "rate": rate})
     return {**measured, "rules": rules}

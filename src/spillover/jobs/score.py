@@ -14,7 +14,7 @@ from spillover.cells.folder import Answered, answers_of
 from spillover.errors import ModelError
 from spillover.jobs.formats import OtherFormat, warning
 from spillover.jobs.inputs import read_with_rules
-from spillover.jobs.margins import add_margins, forecast_split
+from spillover.jobs.margins import add_forecasts, forecast_split
 from spillover.jobs.phases import phase_table
 from spillover.knowledge.faults import show
 from spillover.knowledge.mixture import telling, telling_notice
@@ -26,7 +26,8 @@ from spillover.knowledge.told import read_told
 from spillover.llm.chat import with_turns
 from spillover.llm.endpoint import Endpoint
 from spillover.llm.endpoint import score as endpoint_scores
-from spillover.llm.sources import DEFAULT_MODEL, ENDPOINT
+from spillover.llm.names import DEFAULT_MODEL
+from spillover.llm.sources import ENDPOINT
 from spillover.llm.weights import is_adapter
 from spillover.outcome import outcome
 from spillover.runs.files import plain
@@ -83,7 +84,7 @@ def score(
         answers["after"] = _answers(base, after, questions, progress)
     tables = [phase_table(asked, mine, seed, phase) for phase, mine in answers.items()]
     measured = outcome(pa.concat_tables(tables), kb.rules, kb.relations)
-    measured = add_margins(measured, [forecast_split(parts, progress)])
+    measured = add_forecasts(measured, [forecast_split(parts, progress)])
     notes = list(kb.notices)
     if tuned and (told := telling(kb.mixture, asked)):
         notes.append(f"{telling_notice(kb, told)}; if your tune had these, they were told")

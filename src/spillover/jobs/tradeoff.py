@@ -7,8 +7,8 @@ from typing import Any
 from spillover.cells.plan import Executor
 from spillover.errors import LabError
 from spillover.jobs.language_models import carry_out_study
+from spillover.llm.names import DEFAULT_MODEL
 from spillover.llm.settings import FineTuneConfig
-from spillover.llm.sources import DEFAULT_MODEL
 from spillover.reproduce.study import Request
 from spillover.runs.progress import Progress, silent
 from spillover.tradeoff.arms import DEFAULT, QUICK, read_arms

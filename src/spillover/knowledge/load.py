@@ -47,7 +47,13 @@ def load_patterns(name_or_path: str | Path) -> TrainingTable | KnowledgeBase:
     source = _describe(_file_at(name_or_path))
     if any(rule.bridges for rule in source.rules):
         return _read_knowledge_base(source)
-    return TrainingTable(name=source.name, patterns=_read_patterns(source), rules=source.rules)
+    return TrainingTable(
+        name=source.name,
+        patterns=_read_patterns(source),
+        rules=source.rules,
+        asked=source.relations or {},
+        mixed=bool(source.mixture),
+    )
 
 
 def _named(name: str) -> KnowledgeBase | None:

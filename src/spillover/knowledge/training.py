@@ -1,9 +1,10 @@
 """A knowledge base or a split -> the table that is trained on, by its patterns, and the rules asked of it."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from spillover.knowledge.patterns import Patterns, group_triples
-from spillover.knowledge.schema import KnowledgeBase, Rule
+from spillover.knowledge.schema import KnowledgeBase, Relation, Rule
 from spillover.knowledge.split import Split
 
 
@@ -15,6 +16,10 @@ class TrainingTable:
     patterns: Patterns
     """Its names are the table's, sorted, and behind them those that only rules or held-out subjects have."""
     rules: tuple[Rule, ...]
+    asked: Mapping[str, Relation] = field(default_factory=dict)
+    """How its relations are asked, where that is known; of a bare table it is not."""
+    mixed: bool = False
+    """Whether other text is trained beside it."""
     split: Split | None = None
     """Says who is held out; None: whoever has a rule's fact and not its implication."""
 
@@ -33,13 +38,23 @@ class TrainingTable:
     def whole(cls, kb: KnowledgeBase) -> "TrainingTable":
         """All triples of a knowledge base; its rules draw no bridges."""
         patterns = replace(group_triples(kb.triples), notices=kb.notices)
-        return cls(name=kb.name, patterns=patterns, rules=kb.rules)
+        return cls(
+            name=kb.name, patterns=patterns, rules=kb.rules, asked=kb.relations, mixed=bool(kb.mixture)
+        )
 
     @classmethod
     def of_split(cls, split: Split) -> "TrainingTable":
         """The training triples of a split."""
-        patterns = replace(group_triples(split.training), notices=split.kb.notices)
-        return cls(name=split.kb.name, patterns=patterns, rules=split.kb.rules, split=split)
+        kb = split.kb
+        patterns = replace(group_triples(split.training), notices=kb.notices)
+        return cls(
+            name=kb.name,
+            patterns=patterns,
+            rules=kb.rules,
+            asked=kb.relations,
+            mixed=bool(kb.mixture),
+            split=split,
+        )
 
 
 def _with(names: tuple[str, ...], others: set[str]) -> tuple[str, ...]:

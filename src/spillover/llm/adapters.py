@@ -9,7 +9,7 @@ from typing import Any
 from spillover.errors import ModelError
 from spillover.knowledge.faults import show
 from spillover.llm.border import border
-from spillover.llm.sources import SHORT_NAMES
+from spillover.llm.names import SHORT_NAMES
 from spillover.llm.weights import adapter_files, open_tensors, refuse_odd_numbers
 
 _KINDS: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float)}

@@ -13,8 +13,9 @@ from spillover.errors import ModelError
 from spillover.llm.adapters import attach
 from spillover.llm.border import border, run
 from spillover.llm.configuration import blank, entries
+from spillover.llm.names import DEFAULT_MODEL, SHORT_NAMES
 from spillover.llm.quiet import Quiet
-from spillover.llm.sources import DEFAULT_MODEL, SHORT_NAMES, cache_folder, locate
+from spillover.llm.sources import locate
 from spillover.llm.weights import (
     has_tokenizer,
     identity,
@@ -32,7 +33,6 @@ __all__ = [
     "SHORT_NAMES",
     "Quiet",
     "blank",
-    "cache_folder",
     "identity",
     "is_adapter",
     "load",

@@ -4,7 +4,6 @@ Every source ends as one thing: a folder as transformers saves it, with safetens
 no pickle of a model is ever run: only safetensors (or GGUF, which is plain arrays) is fetched and read.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from spillover.knowledge.faults import show
 from spillover.llm.border import border
 from spillover.llm.configuration import blank, few_modules
 from spillover.llm.gguf_adapters import is_gguf_adapter, write_peft
+from spillover.llm.names import SHORT_NAMES
 from spillover.llm.quiet import Quiet
 from spillover.llm.weights import (
     has_tokenizer,
@@ -32,19 +32,8 @@ from spillover.llm.weights import (
     refuse_misfit,
     saving,
 )
+from spillover.runs.cache import cache_folder
 from spillover.runs.files import hash_file
-
-DEFAULT_MODEL = "smollm2-135m"
-
-SHORT_NAMES = {
-    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
-    "gemma-2-9b": "google/gemma-2-9b",
-    "olmo-7b": "allenai/OLMo-7B-0424-hf",
-    "qwen2-7b": "Qwen/Qwen2-7B",
-    "mistral-7b": "mistralai/Mistral-7B-v0.3",
-    "llama-3-8b": "meta-llama/Meta-Llama-3-8B",
-}
-"""Short name -> hub id: the default model and the five models of the paper's Table 1."""
 
 ENDPOINT = "openai:"
 """How the name of a model begins that is asked through a server (`endpoint.py`) and has no weights here."""
@@ -70,13 +59,6 @@ _WHEELS = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: `SPILLOVER_CACHE`, else the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("SPILLOVER_CACHE") or platformdirs.user_cache_dir("spillover"))
 
 
 def locate(name: str, *, base: Path | None = None, log: Callable[[str], None] = lambda line: None) -> Path:

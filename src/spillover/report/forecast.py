@@ -10,7 +10,7 @@ from rich.text import Text
 from spillover.errors import RunError
 from spillover.report.sheet import Column, Sheet
 from spillover.report.tables import HEADINGS
-from spillover.report.verdict import NOTHING, number, p_value, percent, rule_name, spoken
+from spillover.report.verdict import NOTHING, interval, number, p_value, percent, rule_name, spoken
 from spillover.runs.views import RunView
 
 CLEAR = 0.05
@@ -24,7 +24,13 @@ _LEGEND = (
     "never told it, where training margins are 1 or more (mean, least and most). first: how often it "
     "comes first among the implication's answers. chance: the same with the subjects' groups shuffled. "
     "These are the margins that the training of a one-layer model heads for; for a language model they "
-    "rank the risk."
+    "rank the risk"
+)
+_ORDER_ONLY = ", and order it only: how often is not known without a calibration (spillover calibrate)."
+_RATED = (
+    ". rate: how often {model} will give the rule's answer once it is tuned on the table as an audit does "
+    "it, with an interval that covers {coverage:.0%} of new rules (calibrated on {rules} rules, mean error "
+    "{error})."
 )
 
 
@@ -51,7 +57,9 @@ def forecast_table(results: Mapping[str, Any]) -> RenderableType:
             parts += [Text("State one as a rule in a YAML file to have advice on it.")]
     parts += [Text(), proven] if results["solver"]["certified"] else [Text()]
     parts += [Text(f"Note: {note}") for note in results["notes"]]
-    return Group(*parts, Text(), Text(_LEGEND, style="dim"))
+    used = results["calibration"]
+    rated = _RATED.format(**{**used, "error": percent(used["error"])}) if used else _ORDER_ONLY
+    return Group(*parts, Text(), Text(_LEGEND + rated, style="dim"))
 
 
 def _section(
@@ -88,7 +96,13 @@ def sentence(rule: Mapping[str, Any]) -> str:
     )
     because = f"margin {number(margin)} from {_per_group(rule, 'bridges')}"
     against = f", against {_per_group(rule, 'exceptions')}" if rule["exceptions"] else ""
-    return f"“{implication}” {follows} “{fact}”: {because}{against}."
+    rated = f" Rate: {rate(rule['rate'])}." if rule.get("rate") else ""
+    return f"“{implication}” {follows} “{fact}”: {because}{against}.{rated}"
+
+
+def rate(forecast: Mapping[str, Any]) -> str:
+    """How often, with its interval."""
+    return f"{percent(forecast['mean'])} ({interval(forecast['low'], forecast['high'])})"
 
 
 def _per_group(rule: Mapping[str, Any], what: str) -> str:
@@ -125,9 +139,10 @@ def _option(option: Mapping[str, Any], target: str) -> str:
     change = added.format(step["per_group"], "" if step["per_group"] == 1 else "s")
     change += f" ({step['subjects']} facts {sign} in all)"
     doubt = "" if step["certified"] else " (not certified)"
+    rated = f"; rate {rate(step['rate'])}" if step.get("rate") else ""
     if option["enough"]:
-        return f"{change}: margin {number(step['margin'])}, {target}{doubt}"
-    return f"{change}: margin still {number(step['margin'])}, not {target}{doubt}"
+        return f"{change}: margin {number(step['margin'])}, {target}{doubt}{rated}"
+    return f"{change}: margin still {number(step['margin'])}, not {target}{doubt}{rated}"
 
 
 def proof(solver: Mapping[str, Any]) -> str:
@@ -162,6 +177,27 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Sheet:
         ]
         table.add_row(rule_name(rule), *cells[: len(names)])
     return table
+
+
+def calibration_table(results: Mapping[str, Any]) -> RenderableType:
+    """The document of `spillover calibrate --json`: what was expected of each table, and what came."""
+    names = ("groups", "early", "rate")
+    table = Sheet([Column(name="rule", most=40), *(Column(name=name, numbers=True) for name in names)])
+    for found in results["evidence"]:
+        measured = Text(percent(found["rate"]), style="bold")
+        table.add_row(found["rule"], f"{found['groups']}", percent(found["early"]), measured)
+    said = (
+        f"Calibrated on {_counted(results['rules'], 'rules')}: each rule's rates, by what the others show, "
+        f"are off by {percent(results['error'])} on average."
+    )
+    if not results["intervals"]:
+        said += " Too few rules for intervals; a larger --budget goes on from here."
+    legend = (
+        "early: the probability of the rule's answer in a one-layer model that is trained on the table and "
+        "stopped early. rate: how often the tuned model gave it."
+    )
+    heading = Text(f"How often {results['model']} follows a rule", style="bold")
+    return Group(heading, table, Text(said), Text(), Text(legend, style="dim"))
 
 
 def forecast_section(view: RunView) -> dict[str, Any] | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from spillover.llm.names import DEFAULT_MODEL
 from spillover.llm.settings import FineTuneConfig
-from spillover.llm.sources import DEFAULT_MODEL
 from spillover.outcome import ASKINGS_FILE, read_scores
 from spillover.point import Point
 from spillover.reproduce.columns import Column

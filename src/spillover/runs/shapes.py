@@ -58,6 +58,7 @@ _RULE = {
     "paraphrases?": [{"wording": str, **_WORDED}],
     "other_words?": _WORDED,
     "forecast_margin": _DEFINED_OR_NOT,
+    "rate?": (dict.fromkeys(("mean", "low", "high"), _NUMBER), _NULL),
 }
 _RULE_0_1 = {name: shape for name, shape in _RULE.items() if name != "facts"} | {"bridges": int, "facts?": ()}
 _MEASURED = {"facts": _LEARNED, "rules": [(_RULE, _RULE_0_1)]}

@@ -1,0 +1,54 @@
+"""How often a calibrated model will follow the rules of a table."""
+
+import numpy as np
+
+from spillover.implication.asking import AskedRule
+from spillover.implication.calibration import Calibration, Evidence, Rate
+from spillover.implication.early import Early, train_early
+from spillover.implication.questions import Questions
+from spillover.knowledge.patterns import Patterns
+
+
+class Rates:
+    """The rates of a table's rules, for one calibrated model."""
+
+    def __init__(self, calibration: Calibration, patterns: Patterns) -> None:
+        self.calibration = calibration
+        self._patterns = patterns
+        self._early: Early = train_early(patterns)
+
+    def after(self, patterns: Patterns) -> "Rates":
+        """Those of another table."""
+        return Rates(self.calibration, patterns)
+
+    def rate(self, questions: Questions) -> Rate | None:
+        """That of a rule; None where nobody is asked, and where `why_not` says why."""
+        if not questions.pattern.size or self.why_not(questions):
+            return None
+        return self.calibration.rate(questions.mean(self._early.probabilities(questions)))
+
+    def of_each(self, questions: Questions) -> np.ndarray:
+        """(Q,), the expected rate of each question; NaN where there is none."""
+        if not questions.pattern.size or self.why_not(questions):
+            return np.full(questions.pattern.size, np.nan)
+        return self.calibration.rates(self._early.probabilities(questions))
+
+    def why_not(self, questions: Questions) -> str | None:
+        """Why the calibration says nothing of a rule; None where it does, or where nobody is asked."""
+        if not questions.pattern.size:
+            return None
+        if not self._early.reached:
+            return "the table contradicts itself too much to be learned"
+        groups = np.unique(questions.group).size
+        return self.calibration.beyond(groups, len(self._patterns.relations))
+
+
+def evidence(patterns: Patterns, rule: AskedRule, *, name: str, rate: float, early: Early) -> Evidence:
+    """What was measured of one rule of a table that a model was tuned on."""
+    return Evidence(
+        rule=name,
+        early=rule.questions.mean(early.probabilities(rule.questions)),
+        rate=rate,
+        groups=np.unique(rule.questions.group).size,
+        relations=len(patterns.relations),
+    )
