@@ -122,7 +122,8 @@ def carry_out_audit(
             more = {"ingredients": ingredients(run.read_jsonl("metrics.jsonl"))}
             run.finish(about | measured | more | {"notes": list(plan.kb.notices)}, seconds)
         results = run.results
-        results = results | {part: nulls_as_nan(results[part]) for part in ("facts", "rules")}
+        rules = [nulls_as_nan(rule) | {"rate": rule.get("rate")} for rule in results["rules"]]
+        results = results | {"facts": nulls_as_nan(results["facts"]), "rules": rules}
     if not (folder / "report.html").is_file():
         write_report([folder], folder / "report.html")
     return results

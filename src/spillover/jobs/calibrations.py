@@ -9,7 +9,7 @@ from spillover.errors import RunError
 from spillover.implication.calibration import Calibration
 from spillover.llm.names import DEFAULT_MODEL
 from spillover.runs.cache import cache_folder
-from spillover.runs.files import plain, read_json, write_json
+from spillover.runs.files import plain, read_json, write_json, writing
 
 _FILE = "calibration.json"
 _CALIBRATION = TypeAdapter(Calibration)
@@ -39,7 +39,9 @@ def place_of(identity: str) -> Path:
 def keep(calibration: Calibration) -> Path:
     """Write a calibration to where it is found. Raises RunError where it cannot be written."""
     path = place_of(calibration.identity) / _FILE
-    write_json(path, plain(calibration))
+    with writing(path, "set SPILLOVER_CACHE to a folder elsewhere"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, plain(calibration))
     return path
 
 
