@@ -11,13 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spillover.cells.apart import Processes
-from spillover.cells.folder import store_beside
+from spillover.cells.cell import Cell
+from spillover.cells.compute import locate
+from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cli.output import Bars
 from spillover.jobs.sweep import carry_out_points, hashes_of, plan_points
+from spillover.knowledge.prompts import Question, fill, state, written
 from spillover.knowledge.schema import KnowledgeBase, Rule
 from spillover.knowledge.sheet import parse_sheet
 from spillover.knowledge.trials import trials, trials_of
@@ -27,6 +31,7 @@ from spillover.outcome import read_scores
 from spillover.point import Point
 from spillover.runs.files import write_parquet
 from spillover.runs.record import Run
+from spillover.runs.stats import rank_matrix
 from spillover.runs.views import read_run
 
 PARTS = ("build", "opened")
@@ -51,6 +56,7 @@ RATES = pa.schema(
         ("null", pa.float64()),  # the rule's share if right answers were dealt out anew, over its seeds
         ("facts", pa.float64()),  # the rule's shares that were learned, over its seeds
         ("bridges_learned", pa.float64()),
+        ("associated", pa.float64()),  # rank of the rule's answer in the untuned model that is told the fact
     ]
 )
 
@@ -90,8 +96,43 @@ def tune(part: str, folder: Path) -> list[Path]:
             return [run.folder / audit["run"] for audit in run.results["audits"]]
 
 
+def associations(kb: KnowledgeBase, place: Path) -> dict[tuple[int, str], float]:
+    """The untuned model's own association: of each rule and group the mean rank of the rule's answer, for four
+    people each, behind "{person's fact}. {the implication's prompt}".
+    """
+    asked: dict[tuple[int, str], list[tuple[Question, int]]] = {}
+    for number, rule in enumerate(kb.rules):
+        fact, implication = kb.relations[rule.fact], kb.relations[rule.implication]
+        candidates = sorted({*rule.pairs.values(), *implication.candidates})
+        completions = tuple(written(implication, answer) for answer in candidates)
+        for group, answer in rule.pairs.items():
+            people = [t.subject for t in kb.triples if (t.relation, t.answer) == (rule.fact, group)]
+            asked[number, group] = [
+                (
+                    Question(
+                        prompt=f"{state(fact, name, group)}. {fill(implication, name)}",
+                        completions=completions,
+                    ),
+                    candidates.index(answer),
+                )
+                for name in people[:4]
+            ]
+    questions = tuple(question for each in asked.values() for question, _ in each)
+    folder = CellFolder(cell=Cell(weights=locate(DEFAULT_MODEL), questions=questions), place=place)
+    if folder.state is not State.DONE:
+        folder.compute()
+    answers = folder.answers()
+    return {
+        key: float(
+            np.mean([rank_matrix(answers[question].logprobs[None])[0, right] for question, right in each])
+        )
+        for key, each in asked.items()
+    }
+
+
 def rows(kb: KnowledgeBase, folder: Path) -> Iterator[dict[str, Any]]:
-    """What one audit measured, by rule, seed and group."""
+    """What one audit measured, by rule, seed and group, and what the untuned model would say."""
+    associated = associations(kb, store_beside(folder.parent))
     run = read_run(folder)
     scores, measured = read_scores(run), run.results or {}
     asked = scores.filter(
@@ -120,6 +161,7 @@ def rows(kb: KnowledgeBase, folder: Path) -> Iterator[dict[str, Any]]:
                     "null": of_rule["top1"]["null"],
                     "facts": of_rule["facts"]["top1"],
                     "bridges_learned": of_rule["bridges"]["top1"],
+                    "associated": associated[number, group],
                 }
 
 
