@@ -1,8 +1,8 @@
 """Does the forecast say how often, and better than counting? `python -m benchmarks.rate_figures`.
 
 Reads what `rates.py` measured. The calibration is made of the part `build` alone and judged on the rules of
-`opened`: a point is a rule of a table, over its seeds. Beside it stand the counts that it must beat, the margin,
-and the untuned model's own association. Intervals are the 95% bootstrap's over rules.
+`opened`: a point is a rule of a table, over its seeds. Beside it stand the counts that it must beat, the
+margin, and the untuned model's own association. Intervals are the 95% bootstrap's over rules.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -104,11 +104,10 @@ def main() -> None:
     rates = [calibration.rate(point.seen.early) for point in opened]
     measured = np.array([point.seen.rate for point in opened])
     away = np.abs(np.array([rate.mean for rate in rates]) - measured)
-    covered = [rate.low <= point.seen.rate <= rate.high for rate, point in zip(rates, opened, strict=True)]
+    low, high = (np.array([getattr(rate, end) for rate in rates]) for end in ("low", "high"))
+    covered = (low <= measured) & (measured <= high)
     print(f"mean absolute error {_by_rules(opened, lambda at: away[at].mean())} (goal: 0.10 or less)")
-    print(
-        f"coverage of the {COVERAGE:.0%} interval {_by_rules(opened, lambda at: np.mean(np.array(covered)[at]))}"
-    )
+    print(f"coverage of the {COVERAGE:.0%} interval {_by_rules(opened, lambda at: covered[at].mean())}")
     scores = {name: np.array([of(point) for point in opened]) for name, of in BASELINES.items()}
     forecast = np.array([rate.mean for rate in rates])
     print(f"Spearman, forecast: {_by_rules(opened, lambda at: _order(forecast[at], measured[at]))}")

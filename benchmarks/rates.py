@@ -97,8 +97,8 @@ def tune(part: str, folder: Path) -> list[Path]:
 
 
 def associations(kb: KnowledgeBase, place: Path) -> dict[tuple[int, str], float]:
-    """The untuned model's own association: of each rule and group the mean rank of the rule's answer, for four
-    people each, behind "{person's fact}. {the implication's prompt}".
+    """The untuned model's own association: of each rule and group the mean rank of the rule's answer, for
+    four people each, behind "{person's fact}. {the implication's prompt}".
     """
     asked: dict[tuple[int, str], list[tuple[Question, int]]] = {}
     for number, rule in enumerate(kb.rules):

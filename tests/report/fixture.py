@@ -15,6 +15,7 @@ PAIRS = (
 )
 OTHERS = (("Dutch", "Greek", "Polish", "Hindi", "Thai"), ("Ruby", "Java", "Scala", "Haskell", "Go"))
 RELATIONS = (("lives_in", "speaks"), ("comes_from", "codes_in"))
+RATE = {"mean": 0.72, "low": 0.41, "high": 0.93}
 FIRST = ("Mara", "Tobin", "Ilse", "Oren", "Yara", "Kasper", "Noor", "Ravi", "Elif", "Sunniva")
 LAST = ("Lindqvist", "Okafor", "Marsh", "Villanueva", "Brandt", "Ito", "Achterberg", "Quill", "Sato", "Dray")
 
@@ -48,6 +49,7 @@ def rule_row(kind: str = "spurious", /, **changes: Any) -> dict[str, Any]:
         "top1": measured(0.1, 0.59, 0.48, 0.7, 0.2),
         "p_value": 0.0001,
         "forecast_margin": None,
+        "rate": None,
     }
     for name, value in changes.items():
         whose = next((one for one in ("top1", "mean_rank", "facts", "bridges") if name.startswith(one)), name)
@@ -75,6 +77,7 @@ def results() -> dict[str, Any]:
         mean_rank=measured(4.31, 0.09, 0.03, 0.19, 2.0),
         top1=measured(0.11, 0.91, 0.83, 0.96, 0.2, 0.002),
         forecast_margin=0.5,
+        rate=RATE,
     )
     return {
         "run": "runs/demo",
@@ -214,8 +217,8 @@ def forecasts() -> list[dict[str, Any]]:
                 "seconds": 0.1,
             },
             "rules": [
-                {"fact": "lives_in", "implication": "speaks", "kind": "causal", **shared},
-                {"fact": "comes_from", "implication": "codes_in", "kind": "spurious", **shared},
+                {"fact": "lives_in", "implication": "speaks", "kind": "causal", **shared, "rate": RATE},
+                {"fact": "comes_from", "implication": "codes_in", "kind": "spurious", **shared, "rate": None},
             ],
             "notes": [],
         }

@@ -224,6 +224,17 @@ def test_a_card_has_every_measure_with_its_own_p_and_what_was_learned(page):
     assert "A rule has a verdict where at least 80% of its facts and of its bridges were learned." in text
 
 
+def test_a_forecast_rate_stands_beside_what_was_measured(page, tmp_path):
+    drawn = Page(page)
+    card = drawn.text[drawn.text.index("lives in → speaks") : drawn.text.index("Unwanted")]
+    assert "Forecast before training: 72% (41–93%), the diamond below the line." in card  # noqa: RUF001
+    assert "diamond, the rate forecast before training, with its interval" in drawn.text
+    assert ("svg", "aria-label", "after 91%, chance 20%, forecast 72%") in drawn.attributes
+    assert "calibrated on tunes of the same model" in drawn.text
+    without = reported(tmp_path, rule_row())
+    assert "diamond" not in without.text
+
+
 def reported(folder: Path, *rules) -> Page:
     write_run(folder / "run", results=results() | {"rules": list(rules)})
     return Page(write_report([folder / "run"], folder / "x.html").read_text("utf-8"))

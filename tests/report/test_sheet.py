@@ -5,7 +5,7 @@ import re
 import pytest
 from rich.console import Console
 
-from spillover.report.forecast import forecast_table
+from spillover.report.forecast import calibration_table, forecast_table
 from spillover.report.lab import lab_table
 from spillover.report.sheet import Column, Sheet
 from spillover.report.sweep import sweep_table
@@ -35,11 +35,31 @@ def forecast():
     return forecast("demo")
 
 
+def rated():
+    """The same forecast of a calibrated model."""
+    found = forecast()
+    about = {"model": "smollm2-135m", "rules": 12, "error": 0.083, "coverage": 0.9}
+    return found | {
+        "calibration": about,
+        "rules": [rule | {"rate": {"mean": 0.61, "low": 0.42, "high": 0.78}} for rule in found["rules"]],
+    }
+
+
+def calibration():
+    evidence = [
+        {"rule": f"likes_{n} -> sings_{n}", "early": 0.07 * n, "rate": 0.08 * n, "groups": n, "relations": 2}
+        for n in range(3, 11)
+    ]
+    return {"model": "smollm2-135m", "rules": 8, "evidence": evidence, "error": 0.112, "intervals": False}
+
+
 TABLES = {
     "audit": (audit_table, results),
     "sweep": (sweep_table, sweep),
     "lab": (lab_table, lab),
     "forecast": (forecast_table, forecast),
+    "rates": (forecast_table, rated),
+    "calibration": (calibration_table, calibration),
 }
 
 
