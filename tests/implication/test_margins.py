@@ -31,6 +31,13 @@ def margins(table, settings=TIGHT, pairs=None):
     return fit(patterns, settings).margins(questions), questions.subjects
 
 
+@pytest.mark.parametrize("chains", [1, 2, 3, 4, 5, 8, 16])
+def test_a_table_whose_multipliers_have_equal_singular_values_is_certified(chains):
+    first = [(f"a{i}", "r1", f"b{i}") for i in range(chains)]
+    second = [(f"b{i}", "r2", f"c{i}") for i in range(chains)]
+    assert fit(group_triples(triples(*first, *second)), FitSettings()).certificate.relative_gap <= 1e-4
+
+
 @pytest.mark.parametrize(("m_train", "m_test"), [(1, 1), (1, 2), (2, 1), (1, 3), (4, 16), (3, 2)])
 @pytest.mark.parametrize("groups_", [2, 3, 5])
 def test_balanced_tables_have_theorem_2s_margins(groups_, m_train, m_test):

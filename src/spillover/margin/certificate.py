@@ -172,7 +172,7 @@ def _dual(problem: MarginProblem, solution: Solution) -> tuple[float, float]:
         else:
             squares += float(np.vdot(g, g))
     if nuclear:
-        squares = scipy.linalg.eigvalsh(gram, overwrite_a=True, subset_by_index=[side - 1] * 2)[0]
+        squares = scipy.linalg.eigvalsh(gram, overwrite_a=True)[-1]  # LAPACK may fail to tell one of equals
     return float(total_N.sum()), float(np.sqrt(max(squares, 0.0)))
 
 

@@ -26,7 +26,7 @@ _LEGEND = (
     "These are the margins that the training of a one-layer model heads for; for a language model they "
     "rank the risk"
 )
-_ORDER_ONLY = ", and order it only: how often is not known without a calibration (spillover calibrate)."
+_ORDER_ONLY = ": order only; how often takes a calibration (spillover calibrate)."
 _RATED = (
     ". rate: how often {model} will give the rule's answer once it is tuned on the table as an audit does "
     "it, with an interval that covers {coverage:.0%} of new rules (calibrated on {rules} rules, mean error "
