@@ -29,11 +29,11 @@ def table(folder):
 def test_every_reproduction_is_written_whole(name, tmp_path):
     figure, settings, histories = trained(name)
     findings = figure.findings(settings, histories)
-    results = results_of(figure.name, figure.claim, settings, range(settings.seeds), findings)
+    results = results_of(figure.name, figure.claim, settings, figure.seeds(settings), findings)
     with Run.start(tmp_path, command="reproduce", arguments={}, passed={}, seeds=[], hashes={}) as run:
         write_findings(run, findings, results)
     assert {path.name for path in tmp_path.iterdir()} == {*FILES, "manifest.json", ".lock"}
-    assert (results["name"], results["seeds"]) == (name, list(range(settings.seeds)))
+    assert (results["name"], results["seeds"]) == (name, list(figure.seeds(settings)))
     assert results["settings"].keys() >= SMALL[name].keys()
     assert [check["verdict"] for check in results["checks"]] == [check.verdict for check in findings.checks]
     page = (tmp_path / "chart.html").read_text()

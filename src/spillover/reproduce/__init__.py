@@ -21,6 +21,8 @@ FIGURES = {
     "theorem-3": "merged, W_KQ trained: never better than guessing",
     "bridges": "how many bridges it takes, and how long",
     "softmax": "does it carry over to softmax attention?",
+    "two-hop": "are two facts composed that were told apart?",
+    "reversal": "is a fact known the other way round?",
 }
 """Every reproduction of the one-layer model by its name, and what it is about."""
 

@@ -57,13 +57,19 @@ class Figure:
     claim: str
     """What the paper says, in a sentence or two."""
     settings: Callable[[], Any]
-    """A frozen dataclass with a default for every field, `seeds` among them: how many runs of each kind."""
+    """A frozen dataclass with a default for every field; where anything is trained, with `seeds`: how many
+    runs of each kind."""
     experiments: Callable[[Any], Sequence[Experiment]]
     findings: Callable[[Any, Sequence[History]], Findings]
 
+    def seeds(self, settings: Any) -> range:
+        """Those of its runs; none where nothing is trained."""
+        return range(getattr(settings, "seeds", 0))
+
     def plan(self, settings: Any) -> Sequence[Experiment]:
         """What is to be trained; raises `LabError` for settings that cannot be."""
-        check_whole("seeds", settings.seeds, 1)
+        if hasattr(settings, "seeds"):
+            check_whole("seeds", settings.seeds, 1)
         return self.experiments(settings)
 
 

@@ -48,14 +48,14 @@ def reproduce(
     """
     passed = {} if settings is None else asdict(settings)
     settings = figure.settings() if settings is None else settings
-    experiments = figure.plan(settings)
+    experiments, seeds = figure.plan(settings), figure.seeds(settings)
     start = partial(
         Run.start,
         folder,
         command="reproduce",
         arguments={"name": figure.name, **asdict(settings)},
         passed={"name": figure.name, **passed},
-        seeds=list(range(settings.seeds)),
+        seeds=list(seeds),
         hashes={},
         known={*FILES, _STATES, RESULT_0_1},
         hint=f"the same command{' without --fresh' if fresh else ''} with --out "
@@ -74,7 +74,7 @@ def reproduce(
                 run.path(RESULT_0_1).unlink(missing_ok=True)  # it would tell of other settings
             histories = train_all(experiments, stage=figure.name, states=states, progress=progress)
             findings = figure.findings(settings, histories)
-            results = results_of(figure.name, figure.claim, settings, range(settings.seeds), findings)
+            results = results_of(figure.name, figure.claim, settings, seeds, findings)
             write_findings(run, findings, results)
             seconds = run.seconds
             run.finish(results | {"seconds": seconds}, seconds)
