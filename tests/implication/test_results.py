@@ -70,13 +70,14 @@ def whole(solved, advice=(), discovery=None):
         rules=rules,
         advice=advice,
         discovery=discovery,
+        calibration=None,
         notes=("a note",),
     )
 
 
 def test_the_documents_keys_and_their_order(solved):
     found = document(whole(solved), 1.5)
-    assert list(found) == ["kb", "solver", "rules", "discovery", "notes", "seconds"]
+    assert list(found) == ["kb", "solver", "rules", "discovery", "calibration", "notes", "seconds"]
     assert (list(found["kb"]), list(found["solver"])) == (KB, SOLVER)
     assert [list(entry) for entry in found["rules"]] == [RULE, RULE]
     assert list(found["rules"][0]["per_group"]) == ["bridges", "exceptions"]

@@ -11,11 +11,14 @@ import pyarrow as pa
 from spillover.implication.advice import Advice
 from spillover.implication.asking import AskedRule
 from spillover.implication.calibration import COVERAGE, Rate
+from spillover.implication.hops import hops
 from spillover.implication.margins import Fit
 from spillover.implication.rates import Rates
 from spillover.knowledge.training import TrainingTable
 from spillover.margin.problem import Norm
 from spillover.runs.files import plain
+
+_HOPS = 5  # second hops that are named
 
 SUBJECT_MARGINS = pa.schema(
     [(name, pa.string()) for name in ("fact", "implication", "kind", "subject", "group", "answer")]
@@ -261,8 +264,8 @@ def subject_margins(solved: Fit, rules: Sequence[AskedRule], rates: Rates | None
 def collect_notes(
     solved: Fit, rules: Sequence[AskedRule] = (), rates: Rates | None = None
 ) -> tuple[str, ...]:
-    """What a reader must know beside the numbers: notices of the reader, contradictions, soft margins, and
-    why a rule has no rate.
+    """What a reader must know beside the numbers: notices of the reader, contradictions, soft margins,
+    second hops, and why a rule has no rate.
     """
     patterns = solved.patterns
     lines = [*patterns.notices, *patterns.contradictions]
@@ -277,6 +280,10 @@ def collect_notes(
             for i in solved.conflict[:4]
         )
         lines.append(f"no model of one layer can keep all margins at once, such as these: {statements}")
+    found = hops(patterns)
+    lines += [str(hop) for hop in found[:_HOPS]]
+    if len(found) > _HOPS:
+        lines.append(f"... and {len(found) - _HOPS:,} more second hops")
     for rule in rules:
         names = f"{patterns.relations[rule.fact]} -> {patterns.relations[rule.implication]}"
         if rates and (why := rates.why_not(rule.questions)):
