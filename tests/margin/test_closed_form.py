@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spillover.errors import MarginError
-from spillover.margin.closed_form import balanced, balanced_problem
+from spillover.margin.closed_form import balanced, balanced_problem, low_rank
 
 PER_GROUP = [(1, 1), (1, 2), (2, 1), (1, 3), (3, 2), (2, 3), (4, 16), (7, 7), (9, 1), (1, 9), (1, 0), (5, 0)]
 TRIPLES = [
@@ -181,3 +181,48 @@ def test_what_is_no_balanced_table_is_one_clear_line(arguments, message):
         with pytest.raises(MarginError) as caught:
             function(*arguments)
         assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("n", "m_train", "m_test"), [(3, 1, 2), (3, 1, 4), (8, 1, 3), (3, 2, 4), (3, 2, 1), (2, 3, 3)]
+)
+def test_the_point_of_rank_n_is_one(n, m_train, m_test):
+    problem, low = balanced_problem(n, m_train, m_test), low_rank(n, m_train, m_test)
+    logits = problem.features @ low.W.T
+    right = logits[np.arange(problem.examples), problem.labels]
+    logits[np.arange(problem.examples), problem.labels] = -np.inf
+    assert (right - logits.max(axis=1)).min() == pytest.approx(1, abs=1e-7), "every margin is kept"
+    values = np.linalg.svd(low.W, compute_uv=False)
+    assert (values > 1e-6).sum() == n
+    assert values.sum() == pytest.approx(low.value)
+    best = balanced(n, m_train, m_test)
+    assert best.value <= low.value * (1 + 1e-9)
+    assert low.value <= 1.005 * best.value
+    asked = low.W[:, [m_train, -1]].sum(axis=1)  # (s, r2) of the first group's first held-out subject
+    others = np.delete(asked, n)
+    assert asked[n] - others.max() == pytest.approx(low.held_out_margin)
+    root = min(1.0, (m_train / m_test) ** 0.25)
+    assert root <= low.held_out_margin <= 1.05 * root
+
+
+def test_no_point_of_rank_n_near_it_has_a_smaller_norm():
+    """Any other factors of that rank, scaled until they keep the margins, cost more."""
+    problem, low = balanced_problem(3, 1, 2), low_rank(3, 1, 2)
+    U, values, V = np.linalg.svd(low.W, full_matrices=False)
+    left, right = U[:, :3] * np.sqrt(values[:3]), np.sqrt(values[:3])[:, None] * V[:3]
+    rng, rows = np.random.default_rng(0), np.arange(problem.examples)
+    for _ in range(200):
+        step = 10 ** rng.uniform(-4, -1)
+        W = (left + step * rng.normal(size=left.shape)) @ (right + step * rng.normal(size=right.shape))
+        logits = problem.features @ W.T
+        mine = logits[rows, problem.labels]
+        logits[rows, problem.labels] = -np.inf
+        margin = (mine - logits.max(axis=1)).min()
+        if margin > 0:
+            assert np.linalg.norm(W, "nuc") / margin >= low.value * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 0, 1), (3, 1, 0)])
+def test_sizes_that_have_no_point_of_rank_n(sizes):
+    with pytest.raises(MarginError):
+        low_rank(*sizes)

@@ -17,6 +17,7 @@ SMALL = {
     "theorem-3": {"reference_steps": 2, "steps": 20},
     "bridges": {"seeds": 2, "steps": 10, "groups": 3, "subjects": 4, "bridges": (0, 1, 2)},
     "softmax": {"seeds": 2, "steps": 10},
+    "small-start": {"seeds": 2, "steps": 200, "worlds": ((3, 1, 2),)},
     "two-hop": {"chains": (2, 3)},
     "reversal": {"pairs": (2, 3)},
 }

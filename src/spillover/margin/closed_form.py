@@ -11,6 +11,7 @@ from math import nan, sqrt
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize_scalar, nnls
 
 from spillover.errors import MarginError
 from spillover.margin.problem import MarginProblem, Norm
@@ -103,3 +104,56 @@ def _subjects(n: int, m_train: int, m_test: int) -> tuple[Int[np.ndarray, " S"],
     """Each subject's group, and whether it is a bridge."""
     subject_S = np.arange(n * (m_train + m_test))
     return subject_S // (m_train + m_test), subject_S % (m_train + m_test) < m_train
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LowRankPoint:
+    """The least nuclear norm among the symmetric W of rank n that keep every margin of a balanced table."""
+
+    value: float
+    """Its ‖W‖_*; for m_train < m_test a little above the least one, which has rank 2n − 1."""
+    W: Float[np.ndarray, "A D"]
+    """Rows and columns as those of `balanced_problem`."""
+    held_out_margin: float
+    """Near (m_train / m_test)^(1/4), where the optimum's is its square; at most 1."""
+
+
+def low_rank(n: int, m_train: int, m_test: int) -> LowRankPoint:
+    """Where training goes from a small start; docs/design/finite-time.md derives it.
+
+    Arguments and errors as of `balanced_problem`, but m_test must be 1 or more.
+    """
+    balanced_problem(n, m_train, m_test)  # which refuses what is none
+    if m_test < 1:
+        raise MarginError("without held-out subjects there is no rank to choose; m_test must be 1 or more")
+    group_S, bridge_S = _subjects(n, m_train, m_test)
+
+    def value(p: float) -> float:
+        groups = sqrt(m_train * (p**2 + 1) + m_test * (1 + 1 / p**2))
+        return (n - 1) * groups + sqrt(2) * float(np.linalg.norm(_constant_part(n, m_train, m_test, p)))
+
+    most = max(1.0, (m_test / m_train) ** 0.25)
+    p = minimize_scalar(value, bounds=(1.0, most), options={"xatol": 1e-10}).x if most > 1 else 1.0
+    a, h, r1, r2 = _constant_part(n, m_train, m_test, p) / np.sqrt([m_train, m_test, n, n])
+
+    def block(diagonal: float, row_sum: float) -> np.ndarray:
+        return diagonal * np.eye(n) + (row_sum - diagonal) / n
+
+    facts = np.where(bridge_S, block(p, a)[:, group_S], block(1, h)[:, group_S])
+    implications = np.where(bridge_S, block(1, -a)[:, group_S], block(1 / p, -h)[:, group_S])
+    relations = np.tile([r1, r2], (n, 1))
+    W = np.block([[facts, relations], [implications, -relations]])
+    return LowRankPoint(value=value(p), W=W, held_out_margin=1 / p)
+
+
+def _constant_part(n: int, m_train: int, m_test: int, p: float) -> Float[np.ndarray, "4"]:
+    """The shortest t = (√m a, √k h, √n ρ1, √n ρ2) that keeps the margins between kinds of answers: the row
+    sums of the facts' blocks and the relations' columns (Lawson and Hanson's least distance programming).
+    """
+    share = 1 - 1 / n
+    over_t = np.array([[2, 0, 2 * n, 0], [-2, 0, 0, -2 * n], [0, 2, 2 * n, 0]]) / n
+    over_t = over_t / np.sqrt([m_train, m_test, n, n])
+    least = np.array([1 - share * (p - 1), 1 + share * (p - 1), 1 - share * (1 - 1 / p)])
+    multipliers, _ = nnls(np.vstack([over_t.T, least]), np.array([0.0, 0, 0, 0, 1]))
+    rest = np.array([*(over_t.T @ multipliers), least @ multipliers - 1])
+    return -rest[:4] / rest[4]

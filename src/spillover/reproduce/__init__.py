@@ -21,6 +21,7 @@ FIGURES = {
     "theorem-3": "merged, W_KQ trained: never better than guessing",
     "bridges": "how many bridges it takes, and how long",
     "softmax": "does it carry over to softmax attention?",
+    "small-start": "why held-out margins stay above the solution's",
     "two-hop": "are two facts composed that were told apart?",
     "reversal": "is a fact known the other way round?",
 }

@@ -47,11 +47,13 @@ def world(groups: int, bridges: int | tuple[int, ...], held_out: int | tuple[int
     return Task(groups=groups, subjects=subjects, bridges=many, noise=0, length=3)
 
 
-def late_phase(task: Task, *, seeds: int, steps: int) -> Experiment:
-    """Both models far into their late phase; d_h is larger than any rank W_OV can have."""
+def late_phase(task: Task, *, seeds: int, steps: int, start: float = _START) -> Experiment:
+    """Both models far into their late phase; d_h is larger than any rank W_OV can have. `start` is the spread
+    of the normal start.
+    """
     settings = tuple(
         Setting(
-            model=Model(ov=ov, d_h=task.answers + 2, key_query="fixed", attends="content", scale=_START),
+            model=Model(ov=ov, d_h=task.answers + 2, key_query="fixed", attends="content", scale=start),
             optimizer=Optimizer(rule="normalized_gd", learning_rate=_RATES[ov], weight_decay=0),
         )
         for ov in NORMS
