@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,28 +82,29 @@ def test_forecasts_and_audits_of_a_calibrated_model_have_rates(
     audited = audit(kb, model=tiny, out="runs/usual")
     assert audited["rules"][0]["rate"] == pytest.approx(rate)
     assert "Forecast before training" in Path("runs/usual/report.html").read_text("utf-8")
-    assert read_run("runs/usual").results["rules"][0]["rate"] == pytest.approx(rate)
+    kept = read_run("runs/usual").results or {}
+    assert kept["rules"][0]["rate"] == pytest.approx(rate)
 
 
 def test_a_tune_that_is_not_as_the_calibrations_has_no_rate(trials: list[KnowledgeBase], tiny: str) -> None:
     job.calibrate(tiny)
-    for number, unusual in enumerate(
-        (
-            {"settings": FineTuneConfig(epochs=1)},
-            {"settings": FineTuneConfig(learning_rate=1e-4)},
-            {"shuffle": True},
-            {"interventions": ["counterexamples:k=1"]},
-        )
-    ):
-        (rule,) = audit(trials[0], model=tiny, out=f"runs/{number}", **unusual)["rules"]
+    unusual: list[dict[str, Any]] = [
+        {"settings": FineTuneConfig(epochs=1)},
+        {"settings": FineTuneConfig(learning_rate=1e-4)},
+        {"shuffle": True},
+        {"interventions": ["counterexamples:k=1"]},
+    ]
+    for number, changes in enumerate(unusual):
+        (rule,) = audit(trials[0], model=tiny, out=f"runs/{number}", **changes)["rules"]
         assert rule["rate"] is None
 
 
 def test_other_weights_of_that_name_have_no_rate(trials: list[KnowledgeBase], tiny: str) -> None:
     job.calibrate(tiny)
     calibration = calibration_of(tiny)
+    assert calibration is not None
     (place_of(calibration.identity) / "calibration.json").unlink()
-    keep(type(calibration)(model=calibration.model, identity="f" * 64, evidence=calibration.evidence))
+    keep(replace(calibration, identity="f" * 64))
     (rule,) = audit(trials[0], model=tiny, out="runs/other")["rules"]
     assert rule["rate"] is None
 

@@ -18,7 +18,7 @@ def by_cvxpy(facts, questions, norm):
     def logits(subject, relation):
         return W[:, subjects.index(subject)] + W[:, len(subjects) + relations.index(relation)]
 
-    constraints = [
+    constraints: list[cp.Constraint] = [
         logits(s, r)[answers.index(a)] - logits(s, r)[other] >= 1
         for s, r, a in facts
         for other in range(len(answers))
@@ -28,7 +28,7 @@ def by_cvxpy(facts, questions, norm):
     cp.Problem(cp.Minimize(size), constraints).solve(solver=cp.CLARABEL)
     found = []
     for s, r, a in questions:
-        values, right = logits(s, r).value, answers.index(a)
+        values, right = np.asarray(logits(s, r).value), answers.index(a)
         found.append(values[right] - np.delete(values, right).max())
     return float(np.mean(found))
 
@@ -45,8 +45,9 @@ def by_cvxpy(facts, questions, norm):
     ids=["two hops, 2", "two hops, 3", "reversal", "reversal, no reverse"],
 )
 def test_the_margins_are_cvxpys(table, norm):
-    asked = ask(*table, norm)
-    assert asked.margin == pytest.approx(by_cvxpy(*table, norm), abs=5e-3)
+    facts, questions = table
+    asked = ask(facts, questions, norm)
+    assert asked.margin == pytest.approx(by_cvxpy(facts, questions, norm), abs=5e-3)
     assert asked.gap <= 1e-6
 
 
@@ -64,11 +65,11 @@ def test_both_claims_hold_on_small_tables():
     [(two_hop, two_hop.TwoHopSettings(chains=(2, 3))), (reversal, reversal.ReversalSettings(pairs=(2, 3)))],
 )
 def test_they_can_fail(module, settings, monkeypatch):
-    monkeypatch.setattr(module, "ask", lambda *table: Asked(margin=0.3, within=-0.3, gap=0.0))
+    monkeypatch.setattr(module, "ask", lambda facts, questions, norm: Asked(margin=0.3, within=-0.3, gap=0.0))
     holds = [check.holds for check in module.FIGURE.findings(settings, []).checks]
     assert holds[0] is False
     assert holds[2] is False
-    monkeypatch.setattr(module, "ask", lambda *table: Asked(margin=-0.3, within=0.0, gap=0.0))
+    monkeypatch.setattr(module, "ask", lambda facts, questions, norm: Asked(margin=-0.3, within=0.0, gap=0.0))
     assert module.FIGURE.findings(settings, []).checks[1].holds is False
 
 
