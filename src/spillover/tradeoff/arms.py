@@ -17,7 +17,6 @@ _APART = re.compile(r"\+(?=[a-z])")  # a value may hold a sum: freeze:layers=0-9
 DEFAULT = (
     "early-stop",
     "early-stop+counterexamples",
-    "early-stop:facts=0.6+counterexamples:k=8",
     "early-stop+abstain",
     "early-stop+order:first=implications",
     "early-stop+inoculate",
@@ -35,9 +34,9 @@ DEFAULT = (
     "early-stop+merged-ov:rest=trained",
     "early-stop+ignore-topk",
 )
-"""One strength of every method, with its control where it has one, and a stronger pair of the two that remove
-most. All stop when the facts are learned, which takes half the time of a plain tune or less, and shows what
-each does beyond that; without it some go on for three times as long as the plain tune."""
+"""One strength of every method, with its control where it has one. All stop when the facts are learned, which
+takes half the time of a plain tune or less, and shows what each does beyond that; without it some go on for
+three times as long as the plain tune."""
 
 QUICK = (
     "early-stop",
