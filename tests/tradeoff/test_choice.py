@@ -79,6 +79,12 @@ def test_the_best_meets_most_and_of_those_leaves_least() -> None:
     assert best([PLAIN]) is None
 
 
+def test_an_arm_that_never_taught_the_rule_is_the_last_choice() -> None:
+    untaught, seen = row("untaught", bridges=0.15), row("seen", spurious_p_seeds=0.01, spurious_top1=0.5)
+    assert best([PLAIN, untaught, seen]) == seen
+    assert best([PLAIN, untaught]) == untaught
+
+
 def test_the_recommendation_says_what_is_missed_and_the_evidence() -> None:
     said = " ".join(recommendation([PLAIN, row("clean")]))
     assert said.startswith("Take clean: it meets all four demands over 3 seeds.")

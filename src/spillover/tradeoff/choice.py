@@ -86,10 +86,15 @@ def _worths(row: Row) -> tuple[float, ...]:
 
 def best(rows: Sequence[Row]) -> Row | None:
     """The arm of one model and data that meets most demands; of those the one with the least left of the
-    spurious rule. None where nothing but the plain tune is there.
+    spurious rule. One that has a `caveat` comes after all others. None where nothing but the plain tune is
+    there.
     """
     others = [row for row in rows if row["arm"] != PLAIN]
-    return max(others, key=lambda row: (demands(row, plain_of(row, rows)).met, -left(row)), default=None)
+
+    def worth(row: Row) -> tuple[bool, int, float]:
+        return not caveat(row), demands(row, plain_of(row, rows)).met, -left(row)
+
+    return max(others, key=worth, default=None)
 
 
 def caveat(row: Row) -> str:
