@@ -75,7 +75,7 @@ def points(part: str) -> list[Point]:
                 Point(
                     table=kb.name,
                     kind=rule.kind,
-                    seen=evidence(table.patterns, asked, name=rule.name, rate=first / held_out, early=early),
+                    seen=evidence(early, asked, name=rule.name, rate=first / held_out),
                     margin=asked.questions.mean(solved.margins(asked.questions)),
                     bridges=mean["bridges"],
                     counterexamples=mean["counterexamples"],

@@ -20,10 +20,12 @@ from spillover.cells.cell import Cell
 from spillover.cells.compute import locate
 from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cli.output import Bars
+from spillover.implication.asking import ask_stated
 from spillover.jobs.sweep import carry_out_points, hashes_of, plan_points
 from spillover.knowledge.prompts import Question, fill, state, written
-from spillover.knowledge.schema import KnowledgeBase, Rule
+from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.sheet import parse_sheet
+from spillover.knowledge.training import TrainingTable
 from spillover.knowledge.trials import trials, trials_of
 from spillover.llm.names import DEFAULT_MODEL
 from spillover.llm.settings import FineTuneConfig
@@ -138,10 +140,13 @@ def rows(kb: KnowledgeBase, folder: Path) -> Iterator[dict[str, Any]]:
     asked = scores.filter(
         (pc.field("phase") == "after") & (pc.field("kind") == "held_out") & pc.field("right")
     )
-    for number, (rule, of_rule) in enumerate(zip(kb.rules, measured["rules"], strict=True)):
-        counted = _counted(kb, rule)
+    table = TrainingTable.whole(kb)
+    each = zip(kb.rules, ask_stated(table), measured["rules"], strict=True)
+    for number, (rule, its, of_rule) in enumerate(each):
+        counted = [part.tolist() for part in (its.groups.group, its.groups.bridges, its.groups.exceptions)]
         for seed in SEEDS:
-            for group, (bridges, counterexamples) in counted.items():
+            for answer, bridges, counterexamples in zip(*counted, strict=True):
+                group = table.patterns.answers[answer]
                 mine = asked.filter(
                     (pc.field("rule") == number) & (pc.field("seed") == seed) & (pc.field("group") == group)
                 )
@@ -163,17 +168,6 @@ def rows(kb: KnowledgeBase, folder: Path) -> Iterator[dict[str, Any]]:
                     "bridges_learned": of_rule["bridges"]["top1"],
                     "associated": associated[number, group],
                 }
-
-
-def _counted(kb: KnowledgeBase, rule: Rule) -> dict[str, tuple[int, int]]:
-    """Of each group, who is told the rule's answer, and who is told another."""
-    facts = {t.subject: t.answer for t in kb.triples if t.relation == rule.fact}
-    told = {t.subject: t.answer for t in kb.triples if t.relation == rule.implication}
-    follows = {
-        group: [told[s] == answer for s, b in facts.items() if b == group and s in told]
-        for group, answer in rule.pairs.items()
-    }
-    return {group: (sum(each), len(each) - sum(each)) for group, each in follows.items()}
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from spillover.implication.questions import places
 from spillover.knowledge.patterns import Patterns
@@ -34,9 +35,7 @@ class Hop:
 def hops(patterns: Patterns) -> list[Hop]:
     """Every second hop that identity facts open, the one of most subjects first."""
     answers = places(patterns.answers)
-    subjects = enumerate(patterns.members["subject"].to_pylist())
-    named = {row: answers[subject] for row, subject in subjects if subject in answers}
-    pattern = patterns.members["pattern"].to_numpy()
+    named = patterns.members.filter(pc.field("subject").isin(patterns.answers)).to_pylist()
     first = np.searchsorted(patterns.pattern, np.arange(len(patterns.subjects) + 1))
 
     def told(of: int) -> list[tuple[int, int]]:
@@ -46,8 +45,8 @@ def hops(patterns: Patterns) -> list[Hop]:
 
     identity = dict[int, int]()  # of an answer that is said to be itself, the relation that says so
     second = dict[int, set[int]]()  # the other relations that it was told
-    for row, name in named.items():
-        of = int(pattern[row])
+    for row in named:
+        name, of = answers[row["subject"]], row["pattern"]
         says = [relation for relation, answer in told(of) if answer == name]
         if says:
             identity[name] = says[0]

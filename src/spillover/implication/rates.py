@@ -14,8 +14,7 @@ class Rates:
 
     def __init__(self, calibration: Calibration, patterns: Patterns) -> None:
         self.calibration = calibration
-        self._patterns = patterns
-        self._early: Early = train_early(patterns)
+        self._early = train_early(patterns)
 
     def after(self, patterns: Patterns) -> "Rates":
         """Those of another table."""
@@ -40,15 +39,15 @@ class Rates:
         if not self._early.reached:
             return "the table contradicts itself too much to be learned"
         groups = np.unique(questions.group).size
-        return self.calibration.beyond(groups, len(self._patterns.relations))
+        return self.calibration.beyond(groups, len(self._early.patterns.relations))
 
 
-def evidence(patterns: Patterns, rule: AskedRule, *, name: str, rate: float, early: Early) -> Evidence:
+def evidence(early: Early, rule: AskedRule, *, name: str, rate: float) -> Evidence:
     """What was measured of one rule of a table that a model was tuned on."""
     return Evidence(
         rule=name,
         early=rule.questions.mean(early.probabilities(rule.questions)),
         rate=rate,
         groups=np.unique(rule.questions.group).size,
-        relations=len(patterns.relations),
+        relations=len(early.patterns.relations),
     )

@@ -82,4 +82,4 @@ def measure(kb: KnowledgeBase, model: str, place: Path, progress: Progress = sil
     early = train_early(table.patterns)
     measured = outcome(scores, kb.rules)["rules"]
     for rule, asked, of_rule in zip(kb.rules, ask_stated(table), measured, strict=True):
-        yield evidence(table.patterns, asked, name=rule.name, rate=of_rule["top1"]["after"], early=early)
+        yield evidence(early, asked, name=rule.name, rate=of_rule["top1"]["after"])

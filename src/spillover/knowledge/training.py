@@ -1,10 +1,10 @@
 """A knowledge base or a split -> the table that is trained on, by its patterns, and the rules asked of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spillover.knowledge.patterns import Patterns, group_triples
-from spillover.knowledge.schema import KnowledgeBase, Relation, Rule
+from spillover.knowledge.schema import KnowledgeBase, Relation, Rule, Triple
 from spillover.knowledge.split import Split
 
 
@@ -37,19 +37,18 @@ class TrainingTable:
     @classmethod
     def whole(cls, kb: KnowledgeBase) -> "TrainingTable":
         """All triples of a knowledge base; its rules draw no bridges."""
-        patterns = replace(group_triples(kb.triples), notices=kb.notices)
-        return cls(
-            name=kb.name, patterns=patterns, rules=kb.rules, asked=kb.relations, mixed=bool(kb.mixture)
-        )
+        return cls._of(kb, kb.triples)
 
     @classmethod
     def of_split(cls, split: Split) -> "TrainingTable":
         """The training triples of a split."""
-        kb = split.kb
-        patterns = replace(group_triples(split.training), notices=kb.notices)
+        return cls._of(split.kb, split.training, split)
+
+    @classmethod
+    def _of(cls, kb: KnowledgeBase, told: Sequence[Triple], split: Split | None = None) -> "TrainingTable":
         return cls(
             name=kb.name,
-            patterns=patterns,
+            patterns=replace(group_triples(told), notices=kb.notices),
             rules=kb.rules,
             asked=kb.relations,
             mixed=bool(kb.mixture),

@@ -1,14 +1,14 @@
 """`reversal`: told that r of a is b, is it known whose r is b? With which facts about a and b themselves?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.late import NORMS
-from spillover.reproduce.solved import NOTHING, Fact, ask, margin_chart
+from spillover.reproduce.solved import NOTHING, Fact, ask, column, margin_chart
 from spillover.reproduce.two_hop import second_hop
 from spillover.symbolic.train import History
 
@@ -52,9 +52,7 @@ def findings(settings: ReversalSettings, histories: Sequence[History]) -> Findin
                         "pairs": pairs,
                         "model": ov,
                         "told": told,
-                        "margin": asked.margin,
-                        "within": asked.within,
-                        "gap": asked.gap,
+                        **asdict(asked),
                         "two_hop": hop,
                     }
                 )
@@ -63,12 +61,9 @@ def findings(settings: ReversalSettings, histories: Sequence[History]) -> Findin
 
 
 def _checks(rows: list[dict[str, Any]]) -> list[Check]:
-    def column(model: str, told: str, name: str = "margin") -> np.ndarray:
-        return np.array([row[name] for row in rows if (row["model"], row["told"]) == (model, told)])
-
-    none, shared, sides, alone = (column("factorized", told) for told in TOLD)
-    merged = np.concatenate([column("merged", told) for told in TOLD])
-    away = alone - column("factorized", TOLD[3], "two_hop")
+    none, shared, sides, alone = (column(rows, "factorized", told) for told in TOLD)
+    merged = np.concatenate([column(rows, "merged", told) for told in TOLD])
+    away = alone - column(rows, "factorized", TOLD[3], "two_hop")
     tables = f"{none.size} tables"
     return [
         Check(

@@ -1,6 +1,6 @@
 """Tables of facts written out, their certified max-margin solutions, and the margins of what is asked."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,40 +47,43 @@ def ask(facts: Iterable[Fact], questions: Sequence[Fact], norm: Norm) -> Asked:
     unknown = dict.fromkeys(answer for *_, answer in questions if answer not in table.answers)
     whole = replace(table, answers=(*table.answers, *unknown))
     solved = fit(whole, FitSettings(norm=norm, tol=TOLERANCE))
-    logits = [_logits(solved, subject, relation) for subject, relation, _ in questions]
-    answers = [solved.patterns.answers.index(answer) for *_, answer in questions]
-    among = [
-        {*(solved.patterns.answers.index(name) for name in solved.patterns.answers_of(relation)), answer}
-        for (_, relation, _), answer in zip(questions, answers, strict=True)
-    ]
+    logits_of, answers = _logits(solved), solved.patterns.answers
+    over_all, within = [], []
+    for subject, relation, answer in questions:
+        logits, right = logits_of(subject, relation), answers.index(answer)
+        over_all.append(_margin(logits, right))
+        among = sorted({*map(answers.index, solved.patterns.answers_of(relation)), right})
+        within.append(_margin(logits[among], among.index(right)))
     return Asked(
-        margin=float(np.mean([_margin(each, right) for each, right in zip(logits, answers, strict=True)])),
-        within=float(
-            np.mean(
-                [
-                    _margin(each[sorted(names)], sorted(names).index(right))
-                    for each, right, names in zip(logits, answers, among, strict=True)
-                ]
-            )
-        ),
+        margin=float(np.mean(over_all)),
+        within=float(np.mean(within)),
         gap=solved.certificate.relative_gap,
     )
 
 
-def _logits(solved: Fit, subject: str, relation: str) -> np.ndarray:
-    """(A,), W (e_s + e_r)."""
+def _logits(solved: Fit) -> Callable[[str, str], np.ndarray]:
+    """(subject, relation) -> W (e_s + e_r), (A,)."""
     patterns, solution = solved.patterns, solved.solution
     pattern_of = {row["subject"]: row["pattern"] for row in patterns.members.to_pylist()}
-    asked = len(patterns.subjects) + patterns.relations.index(relation)
-    logits = solution.columns[solution.column_of[asked]]
-    if subject not in pattern_of:
-        return logits
-    pattern = pattern_of[subject]
-    return logits + solution.columns[solution.column_of[pattern]] / np.sqrt(patterns.subjects[pattern])
+
+    def logits(subject: str, relation: str) -> np.ndarray:
+        asked = len(patterns.subjects) + patterns.relations.index(relation)
+        bias = solution.columns[solution.column_of[asked]]
+        if subject not in pattern_of:
+            return bias
+        pattern = pattern_of[subject]
+        return bias + solution.columns[solution.column_of[pattern]] / np.sqrt(patterns.subjects[pattern])
+
+    return logits
 
 
 def _margin(logits: np.ndarray, right: int) -> float:
     return float(logits[right] - np.delete(logits, right).max())
+
+
+def column(rows: Sequence[dict[str, Any]], model: str, told: str, name: str = "margin") -> np.ndarray:
+    """One number of the rows of a model and of what was told, in their order."""
+    return np.array([row[name] for row in rows if (row["model"], row["told"]) == (model, told)])
 
 
 def margin_chart(rows: Sequence[dict[str, Any]], told: Sequence[str], title: str, pairs: str) -> Chart:

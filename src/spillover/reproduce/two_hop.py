@@ -1,14 +1,14 @@
 """`two-hop`: is r2 of a answered where only r1 (a is b) and r2 (b is c) were told?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from spillover.reproduce.figure import Check, Figure, Findings, spread
 from spillover.reproduce.late import NORMS
-from spillover.reproduce.solved import NOTHING, Fact, ask, margin_chart
+from spillover.reproduce.solved import NOTHING, Fact, ask, column, margin_chart
 from spillover.symbolic.train import History
 
 IDENTITIES = ("no identities", "b is b")
@@ -41,9 +41,7 @@ def findings(settings: TwoHopSettings, histories: Sequence[History]) -> Findings
                         "pairs": chains,
                         "model": ov,
                         "told": variant,
-                        "margin": asked.margin,
-                        "within": asked.within,
-                        "gap": asked.gap,
+                        **asdict(asked),
                     }
                 )
     chart = "The second hop, never told", "chains a → b → c"
@@ -51,12 +49,9 @@ def findings(settings: TwoHopSettings, histories: Sequence[History]) -> Findings
 
 
 def _checks(rows: list[dict[str, Any]]) -> list[Check]:
-    def column(model: str, told: str, name: str) -> np.ndarray:
-        return np.array([row[name] for row in rows if (row["model"], row["told"]) == (model, told)])
-
-    none = column("factorized", IDENTITIES[0], "within")
-    every = column("factorized", IDENTITIES[1], "margin")
-    merged = np.concatenate([column("merged", told, "within") for told in IDENTITIES])
+    none = column(rows, "factorized", IDENTITIES[0], "within")
+    every = column(rows, "factorized", IDENTITIES[1], "margin")
+    merged = np.concatenate([column(rows, "merged", told, "within") for told in IDENTITIES])
     return [
         Check(
             statement="least nuclear norm, no identities: r2 of a is left open (margin 0 among r2's answers)",
