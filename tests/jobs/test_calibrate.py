@@ -1,6 +1,7 @@
 """Calibrating a model: what is tuned, what is kept, and what forecasts and audits then say."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,31 +32,50 @@ def trial(fact: str, implied: str, bridges: int) -> KnowledgeBase:
     )
 
 
+TRIALS = [trial("lives", "codes", 1), trial("keeps", "drinks", 2), trial("lives", "codes", 2)]
+"""Three small tables in place of the thirty."""
+
+
 @pytest.fixture
-def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[KnowledgeBase]:
-    """Three small tables in place of the thirty, and an empty cache."""
-    tables = [trial("lives", "codes", 1), trial("keeps", "drinks", 2), trial("lives", "codes", 2)]
-    monkeypatch.setattr(job, "trials", lambda: tables)
+def untuned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[KnowledgeBase]:
+    """The trials, and an empty cache."""
+    monkeypatch.setattr(job, "trials", lambda: TRIALS)
     monkeypatch.setenv("SPILLOVER_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    return tables
+    return TRIALS
 
 
-def test_what_was_measured_is_kept_and_gone_on_from(
-    trials: list[KnowledgeBase], tiny: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def tuned(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which the trials are tuned, once for all tests, and no calibration is."""
+    cache = tmp_path_factory.mktemp("tuned")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(job, "trials", lambda: TRIALS)
+        patched.setenv("SPILLOVER_CACHE", str(cache))
+        (place_of(job.calibrate(tiny)["identity"]) / "calibration.json").unlink()
+    return cache
+
+
+@pytest.fixture
+def trials(untuned: list[KnowledgeBase], tuned: Path, tmp_path: Path) -> list[KnowledgeBase]:
+    """The trials, and a cache of one's own in which they are tuned."""
+    shutil.copytree(tuned, tmp_path / "cache")
+    return untuned
+
+
+def test_what_was_measured_is_kept_and_gone_on_from(untuned: list[KnowledgeBase], tiny: str) -> None:
     first = job.calibrate(tiny, budget=1e-6)
     assert [each["rule"] for each in first["evidence"]] == ["lives -> codes", "keeps -> drinks"]
     calibration = calibration_of(tiny)
     assert calibration is not None
     assert (calibration.identity, calibration.rules) == (first["identity"], 2)
     cells = place_of(first["identity"])
-    tuned = {path: path.stat().st_mtime_ns for path in cells.rglob("scores.parquet")}
-    assert len(tuned) == 2
+    done = {path: path.stat().st_mtime_ns for path in cells.rglob("scores.parquet")}
+    assert len(done) == 2
     whole = job.calibrate(tiny)
     assert whole["evidence"][:2] == first["evidence"]
     assert (len(whole["evidence"]), whole["rules"], whole["intervals"]) == (3, 2, False)
-    assert {path: path.stat().st_mtime_ns for path in tuned} == tuned, "nothing was tuned again"
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "nothing was tuned again"
     assert len(list(cells.rglob("scores.parquet"))) == 3
 
 
