@@ -1,9 +1,9 @@
 """How often SmolLM2 follows rules that it was not calibrated on: `python -m benchmarks.rates PART FOLDER`.
 
 PART is `build`, the built-in trials, or `opened`, trials of the rules of `opened_rules.yaml`, by which a
-calibration is judged once. The model is tuned on every table with two seeds, at the default settings; what is
-finished in the folder is only read again. What came out is written to `benchmarks/rates-PART.parquet`: a row
-for each table, rule, seed and group. Takes two hours on two idle cores: two tunes at a time, a thread each.
+calibration is judged once. The model is tuned on every table with two seeds, at the default settings. What
+came of a table goes to `benchmarks/rates-PART.parquet` as soon as it is done, a row for each rule, seed and
+group; tables that are in it are not tuned again. Takes two hours on two idle cores, a tune on each.
 """
 
 import sys
@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from spillover.cells.apart import Processes
 from spillover.cells.cell import Cell
 from spillover.cells.compute import locate
 from spillover.cells.folder import CellFolder, State, store_beside
+from spillover.cells.plan import carry_out
 from spillover.cli.output import Bars
 from spillover.implication.asking import ask_stated
-from spillover.jobs.sweep import carry_out_points, hashes_of, plan_points
+from spillover.jobs.audit import pooled
+from spillover.jobs.audit_plan import AuditPlan, plan_audit
 from spillover.knowledge.prompts import Question, fill, state, written
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.sheet import parse_sheet
@@ -29,12 +32,9 @@ from spillover.knowledge.training import TrainingTable
 from spillover.knowledge.trials import trials, trials_of
 from spillover.llm.names import DEFAULT_MODEL
 from spillover.llm.settings import FineTuneConfig
-from spillover.outcome import read_scores
-from spillover.point import Point
+from spillover.outcome import outcome
 from spillover.runs.files import write_parquet
-from spillover.runs.record import Run
 from spillover.runs.stats import rank_matrix
-from spillover.runs.views import read_run
 
 PARTS = ("build", "opened")
 SEEDS = (0, 1)
@@ -75,27 +75,34 @@ def tables(part: str) -> list[KnowledgeBase]:
     )
 
 
-def tune(part: str, folder: Path) -> list[Path]:
-    """Audit every table of a part; the run folders, in the tables' order. What is there is not done again."""
-    points = [
-        Point(kb=kb, model=DEFAULT_MODEL, seeds=SEEDS, settings=FineTuneConfig()) for kb in tables(part)
-    ]
+def measure(part: str, folder: Path) -> None:
+    """Tune the model on every table of a part that its file has no rows of, and add them as they come."""
+    measured = _measured(part)
+    left = [kb for kb in tables(part) if kb.name not in set(measured["table"].to_pylist())]
+    place = store_beside(folder / part)
+
+    def write(_: CellFolder) -> None:
+        nonlocal measured
+        for plan in tuple(waiting):
+            if all(cell.state is State.DONE for cell in plan.folders(place)):
+                waiting.remove(plan)
+                more = pa.Table.from_pylist(list(rows(plan, place)), schema=RATES)
+                measured = pa.concat_tables([measured, more])
+                write_parquet(rates_file(part), measured)
+
     with Bars() as progress:
-        plans = plan_points(points, progress)
-        with Run.start(
-            folder / part,
-            command="rates",
-            arguments={"part": part},
-            passed={},
-            seeds=list(SEEDS),
-            hashes=hashes_of(plans),
-        ) as run:
-            if not run.complete:
-                place = store_beside(run.folder)
-                executor = Processes(workers=2)
-                done = carry_out_points(points, plans, run, place, executor=executor, progress=progress)
-                done.end(run, {"audits": done.audits})
-            return [run.folder / audit["run"] for audit in run.results["audits"]]
+        waiting = [
+            plan_audit(kb, model=DEFAULT_MODEL, seeds=SEEDS, settings=FineTuneConfig(), progress=progress)
+            for kb in left
+        ]
+        cells = [cell for plan in waiting for cell in plan.folders(place)]
+        for error in carry_out(cells, executor=Processes(2), on_done=write, progress=progress).values():
+            raise error
+
+
+def _measured(part: str) -> pa.Table:
+    file = rates_file(part)
+    return pq.read_table(file) if file.is_file() else RATES.empty_table()
 
 
 def associations(kb: KnowledgeBase, place: Path) -> dict[tuple[int, str], float]:
@@ -132,16 +139,16 @@ def associations(kb: KnowledgeBase, place: Path) -> dict[tuple[int, str], float]
     }
 
 
-def rows(kb: KnowledgeBase, folder: Path) -> Iterator[dict[str, Any]]:
-    """What one audit measured, by rule, seed and group, and what the untuned model would say."""
-    associated = associations(kb, store_beside(folder.parent))
-    run = read_run(folder)
-    scores, measured = read_scores(run), run.results or {}
+def rows(plan: AuditPlan, place: Path) -> Iterator[dict[str, Any]]:
+    """What the tunes of a table did, by rule, seed and group, and what the untuned model would say."""
+    kb = plan.kb
+    associated = associations(kb, place)
+    scores, _ = pooled(plan, place)
     asked = scores.filter(
         (pc.field("phase") == "after") & (pc.field("kind") == "held_out") & pc.field("right")
     )
     table = TrainingTable.whole(kb)
-    each = zip(kb.rules, ask_stated(table), measured["rules"], strict=True)
+    each = zip(kb.rules, ask_stated(table), outcome(scores, kb.rules)["rules"], strict=True)
     for number, (rule, its, of_rule) in enumerate(each):
         counted = [part.tolist() for part in (its.groups.group, its.groups.bridges, its.groups.exceptions)]
         for seed in SEEDS:
@@ -175,10 +182,8 @@ def main() -> None:
     if len(sys.argv) != 3 or sys.argv[1] not in PARTS:
         sys.exit(f"give a part ({', '.join(PARTS)}) and a folder: python -m benchmarks.rates PART FOLDER")
     part, folder = sys.argv[1], Path(sys.argv[2])
-    folders = tune(part, folder)
-    found = [row for kb, run in zip(tables(part), folders, strict=True) for row in rows(kb, run)]
-    write_parquet(rates_file(part), pa.Table.from_pylist(found, schema=RATES))
-    print(f"{len(found)} rows in {rates_file(part)}")
+    measure(part, folder)
+    print(f"{_measured(part).num_rows} rows in {rates_file(part)}")
 
 
 if __name__ == "__main__":

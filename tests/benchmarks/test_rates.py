@@ -1,0 +1,55 @@
+"""The benchmark of rates: what it writes of a table, that it goes on, and how it judges."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import rate_figures, rates
+from spillover.cells.plan import one_after_another
+from spillover.knowledge.schema import KnowledgeBase
+from tests.jobs.test_calibrate import trial
+from tests.tiny_models import save_tiny_model
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[KnowledgeBase]:
+    """Two small tables, a tiny model, and files of one's own."""
+    found = [trial("lives", "codes", 1), trial("keeps", "drinks", 2)]
+    for module in (rates, rate_figures):
+        monkeypatch.setattr(module, "tables", lambda part: found)
+        monkeypatch.setattr(module, "rates_file", lambda part: tmp_path / f"{part}.parquet")
+    tiny = save_tiny_model(tmp_path / "tiny", "llama", max_position_embeddings=256)
+    monkeypatch.setattr(rates, "DEFAULT_MODEL", str(tiny))
+    monkeypatch.setattr(rates, "Processes", lambda workers: one_after_another)
+    return found
+
+
+def test_tables_are_counted_and_those_that_are_done_are_not_tuned_again(
+    small: list[KnowledgeBase], tmp_path: Path
+) -> None:
+    whole = list(small)
+    del small[1:]
+    rates.measure("build", tmp_path / "cells")
+    first = pq.read_table(tmp_path / "build.parquet").to_pylist()
+    assert [(row["group"], row["seed"]) for row in first] == [
+        (f"b{i}", seed) for seed in (0, 1) for i in range(3)
+    ]
+    assert {row["table"] for row in first} == {"lives -> codes"}
+    for row in first:
+        assert (row["bridges"], row["counterexamples"], row["held_out"], row["candidates"]) == (1, 0, 3, 3)
+        assert 0 <= row["first"] <= 3
+        assert 0 <= row["associated"] <= 2
+    small[:] = whole
+    rates.measure("build", tmp_path / "other cells")
+    both = pq.read_table(tmp_path / "build.parquet").to_pylist()
+    assert both[: len(first)] == first
+    assert {row["table"] for row in both[len(first) :]} == {"keeps -> drinks"}
+    points = rate_figures.points("build")
+    assert [(point.table, point.bridges, point.seen.rule) for point in points] == [
+        ("lives -> codes", 1, "lives -> codes"),
+        ("keeps -> drinks", 2, "keeps -> drinks"),
+    ]
+    for point, row in zip(points, (first, both[len(first) :]), strict=True):
+        assert point.seen.rate == sum(each["first"] for each in row) / sum(each["held_out"] for each in row)
+        assert 0 < point.seen.early < 1
