@@ -18,6 +18,7 @@ SMALL = {
     "bridges": {"seeds": 2, "steps": 10, "groups": 3, "subjects": 4, "bridges": (0, 1, 2)},
     "softmax": {"seeds": 2, "steps": 10},
     "small-start": {"seeds": 2, "steps": 200, "worlds": ((3, 1, 2),)},
+    "weight-decay": {"seeds": 2, "steps": 200, "worlds": ((3, 1, 2),), "starts": (0.1, 6.0)},
     "two-hop": {"chains": (2, 3)},
     "reversal": {"pairs": (2, 3)},
 }

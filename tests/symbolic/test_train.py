@@ -35,7 +35,16 @@ def same(one, other, exact=True):
     )
 
 
-@pytest.mark.parametrize("optimizer", [Optimizer(weight_decay=0.3), GD], ids=["adamw", "gd"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Optimizer(weight_decay=0.3),
+        GD,
+        Optimizer(weight_decay=0.3, decay_steps=STEPS // 2),
+        replace(GD, weight_decay=0.1, decay_steps=STEPS // 2),
+    ],
+    ids=["adamw", "gd", "adamw-decays-at-first", "gd-decays-at-first"],
+)
 @pytest.mark.parametrize(
     "model",
     [
@@ -53,7 +62,7 @@ def test_a_run_is_that_of_torchs_optimizer_on_the_plain_model(model, optimizer):
     if optimizer.rule == "adamw":
         torchs = torch.optim.AdamW(weights, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
     else:
-        torchs = torch.optim.SGD(weights, lr=optimizer.learning_rate)
+        torchs = torch.optim.SGD(weights, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
     sampler = Sampler(task=TASK, batch=12)
     batches = [sampler.block(4, block, 64) for block in range(2)]
     for step in range(STEPS):
@@ -61,6 +70,8 @@ def test_a_run_is_that_of_torchs_optimizer_on_the_plain_model(model, optimizer):
         tokens = torch.tensor(
             [sequence_of(TASK, row, noise) for row, noise in zip(rows_B, noise_BN, strict=True)]
         )
+        if step == optimizer.decay_steps:
+            torchs.param_groups[0]["weight_decay"] = 0
         torchs.zero_grad()
         torch.nn.functional.cross_entropy(
             plainly(tokens), torch.tensor(TASK.triples.answer[rows_B])
@@ -200,7 +211,11 @@ def test_a_run_that_diverges_is_named():
         ),
         (lambda: Optimizer(learning_rate=0), "the learning rate must be a positive number, got 0"),
         (lambda: Optimizer(weight_decay=-1), "the weight decay must be a number of at least 0, got -1"),
-        (lambda: Optimizer(rule="gd"), "gd has no weight decay; set weight_decay to 0, got 0.03"),
+        (
+            lambda: Optimizer(rule="normalized_gd"),
+            "normalized_gd has no weight decay; set weight_decay to 0, got 0.03",
+        ),
+        (lambda: Optimizer(decay_steps=-1), "decay_steps must be a whole number of at least 0, got -1"),
         (lambda: replace(Optimizer(), rule="sgd"), "rule is 'sgd'; it can be adamw or gd or normalized_gd"),
         (lambda: Training(steps=0), "steps must be a whole number of at least 1, got 0"),
         (lambda: Training(threads=0), "threads must be a whole number of at least 1, got 0"),

@@ -22,6 +22,7 @@ FIGURES = {
     "bridges": "how many bridges it takes, and how long",
     "softmax": "does it carry over to softmax attention?",
     "small-start": "why held-out margins stay above the solution's",
+    "weight-decay": "what decay does to the implicit bias, and what stays of it",
     "two-hop": "are two facts composed that were told apart?",
     "reversal": "is a fact known the other way round?",
 }

@@ -25,7 +25,10 @@ class Optimizer:
     that weights go on growing when the loss is far below what a float can hold (Theorem 1's late phase)."""
     learning_rate: float = 5e-3
     weight_decay: float = 0.03
-    """Decoupled, as AdamW has it; the other rules have none and need 0."""
+    """Decoupled, as AdamW has it; for "gd" that is the gradient of weight_decay / 2 · ‖weights‖².
+    "normalized_gd" has none and needs 0."""
+    decay_steps: int | None = None
+    """The decay acts on so many steps and then no more; None for all."""
 
     def __post_init__(self) -> None:
         _check_choice("rule", self.rule, Rule)
@@ -33,8 +36,14 @@ class Optimizer:
             raise LabError(f"the learning rate must be a positive number, got {self.learning_rate}")
         if not 0 <= self.weight_decay < inf:
             raise LabError(f"the weight decay must be a number of at least 0, got {self.weight_decay}")
-        if self.rule != "adamw" and self.weight_decay:
+        if self.rule == "normalized_gd" and self.weight_decay:
             raise LabError(f"{self.rule} has no weight decay; set weight_decay to 0, got {self.weight_decay}")
+        if self.decay_steps is not None:
+            check_whole("decay_steps", self.decay_steps, 0)
+
+    def decay(self, step: int) -> float:
+        """The weight decay of an update, counted from 0."""
+        return self.weight_decay if self.decay_steps is None or step < self.decay_steps else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -160,9 +160,9 @@ class _Parameters:
 
     def step(self, step: int, slopes: list[dict[str, Tensor]]) -> None:
         slope_SN = torch.cat([slopes[i][name].flatten(1) for i, name in self.names], dim=1)
-        rate = self.optimizer.learning_rate
+        rate, decay = self.optimizer.learning_rate, self.optimizer.decay(step)
         if self.optimizer.rule == "gd":
-            self.weights_SN.sub_(slope_SN, alpha=rate)
+            self.weights_SN.mul_(1 - rate * decay).sub_(slope_SN, alpha=rate)
         elif self.optimizer.rule == "normalized_gd":
             self.weights_SN.addcdiv_(slope_SN, slope_SN.norm(dim=1, keepdim=True), value=-rate)
         else:
@@ -179,7 +179,7 @@ class _Parameters:
                 lr=rate,
                 beta1=0.9,
                 beta2=0.999,
-                weight_decay=self.optimizer.weight_decay,
+                weight_decay=decay,
                 eps=1e-8,
                 amsgrad=False,
                 maximize=False,
