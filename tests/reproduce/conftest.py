@@ -19,6 +19,7 @@ SMALL = {
     "softmax": {"seeds": 2, "steps": 10},
     "small-start": {"seeds": 2, "steps": 200, "worlds": ((3, 1, 2),)},
     "weight-decay": {"seeds": 2, "steps": 200, "worlds": ((3, 1, 2),), "starts": (0.1, 6.0)},
+    "depth": {"seeds": 2, "steps": 3, "groups": 3},
     "two-hop": {"chains": (2, 3)},
     "reversal": {"pairs": (2, 3)},
 }

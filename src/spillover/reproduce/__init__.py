@@ -23,6 +23,7 @@ FIGURES = {
     "softmax": "does it carry over to softmax attention?",
     "small-start": "why held-out margins stay above the solution's",
     "weight-decay": "what decay does to the implicit bias, and what stays of it",
+    "depth": "does the contrast survive heads, an MLP, a second layer?",
     "two-hop": "are two facts composed that were told apart?",
     "reversal": "is a fact known the other way round?",
 }
