@@ -70,13 +70,15 @@ def points(part: str) -> list[Point]:
             first, held_out = (sum(row[name] for row in rows) for name in ("first", "held_out"))
             mean = {
                 name: float(np.mean([row[name] for row in rows]))
-                for name in ("bridges", "counterexamples", "associated", "null")
+                for name in ("bridges", "counterexamples", "associated", "association", "null")
             }
             found.append(
                 Point(
                     table=kb.name,
                     kind=rule.kind,
-                    seen=evidence(early, asked, name=rule.name, rate=first / held_out),
+                    seen=evidence(
+                        early, asked, name=rule.name, rate=first / held_out, association=mean["association"]
+                    ),
                     margin=asked.questions.mean(solved.margins(asked.questions)),
                     bridges=mean["bridges"],
                     counterexamples=mean["counterexamples"],

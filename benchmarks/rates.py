@@ -11,21 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from spillover.cells.apart import Processes
-from spillover.cells.cell import Cell
-from spillover.cells.compute import locate
 from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cells.plan import carry_out
 from spillover.cli.output import Bars
 from spillover.implication.asking import ask_stated
+from spillover.jobs.associations import associations
 from spillover.jobs.audit import pooled
 from spillover.jobs.audit_plan import AuditPlan, plan_audit
-from spillover.knowledge.prompts import Question, fill, state, written
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.sheet import parse_sheet
 from spillover.knowledge.training import TrainingTable
@@ -34,7 +31,6 @@ from spillover.llm.names import DEFAULT_MODEL
 from spillover.llm.settings import FineTuneConfig
 from spillover.outcome import outcome
 from spillover.runs.files import write_parquet
-from spillover.runs.stats import rank_matrix
 
 PARTS = ("build", "opened")
 SEEDS = (0, 1)
@@ -59,6 +55,7 @@ RATES = pa.schema(
         ("facts", pa.float64()),  # the rule's shares that were learned, over its seeds
         ("bridges_learned", pa.float64()),
         ("associated", pa.float64()),  # rank of the rule's answer in the untuned model that is told the fact
+        ("association", pa.float64()),  # nats by which it prefers that answer to an even guess
     ]
 )
 
@@ -105,51 +102,18 @@ def _measured(part: str) -> pa.Table:
     return pq.read_table(file) if file.is_file() else RATES.empty_table()
 
 
-def associations(kb: KnowledgeBase, place: Path) -> dict[tuple[int, str], float]:
-    """The untuned model's own association: of each rule and group the mean rank of the rule's answer, for
-    four people each, behind "{person's fact}. {the implication's prompt}".
-    """
-    asked: dict[tuple[int, str], list[tuple[Question, int]]] = {}
-    for number, rule in enumerate(kb.rules):
-        fact, implication = kb.relations[rule.fact], kb.relations[rule.implication]
-        candidates = sorted({*rule.pairs.values(), *implication.candidates})
-        completions = tuple(written(implication, answer) for answer in candidates)
-        for group, answer in rule.pairs.items():
-            people = [t.subject for t in kb.triples if (t.relation, t.answer) == (rule.fact, group)]
-            asked[number, group] = [
-                (
-                    Question(
-                        prompt=f"{state(fact, name, group)}. {fill(implication, name)}",
-                        completions=completions,
-                    ),
-                    candidates.index(answer),
-                )
-                for name in people[:4]
-            ]
-    questions = tuple(question for each in asked.values() for question, _ in each)
-    folder = CellFolder(cell=Cell(weights=locate(DEFAULT_MODEL), questions=questions), place=place)
-    if folder.state is not State.DONE:
-        folder.compute()
-    answers = folder.answers()
-    return {
-        key: float(
-            np.mean([rank_matrix(answers[question].logprobs[None])[0, right] for question, right in each])
-        )
-        for key, each in asked.items()
-    }
-
-
 def rows(plan: AuditPlan, place: Path) -> Iterator[dict[str, Any]]:
     """What the tunes of a table did, by rule, seed and group, and what the untuned model would say."""
     kb = plan.kb
-    associated = associations(kb, place)
     scores, _ = pooled(plan, place)
     asked = scores.filter(
         (pc.field("phase") == "after") & (pc.field("kind") == "held_out") & pc.field("right")
     )
     table = TrainingTable.whole(kb)
-    each = zip(kb.rules, ask_stated(table), outcome(scores, kb.rules)["rules"], strict=True)
-    for number, (rule, its, of_rule) in enumerate(each):
+    stated = ask_stated(table)
+    associated = associations(table, stated, plan.weights, place=place)
+    each = zip(kb.rules, stated, associated, outcome(scores, kb.rules)["rules"], strict=True)
+    for number, (rule, its, own, of_rule) in enumerate(each):
         counted = [part.tolist() for part in (its.groups.group, its.groups.bridges, its.groups.exceptions)]
         for seed in SEEDS:
             for answer, bridges, counterexamples in zip(*counted, strict=True):
@@ -173,7 +137,8 @@ def rows(plan: AuditPlan, place: Path) -> Iterator[dict[str, Any]]:
                     "null": of_rule["top1"]["null"],
                     "facts": of_rule["facts"]["top1"],
                     "bridges_learned": of_rule["bridges"]["top1"],
-                    "associated": associated[number, group],
+                    "associated": own and own.rank,
+                    "association": own and own.nats,
                 }
 
 

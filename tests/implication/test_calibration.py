@@ -1,7 +1,10 @@
 """Calibrations: a curve through what was measured, and intervals that cover rules that it never saw."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 from spillover.errors import MarginError
 from spillover.implication.calibration import COVERAGE, FEWEST_RULES, Calibration, Evidence
@@ -86,3 +89,43 @@ def test_what_lies_beyond_is_told():
     assert calibration.beyond(5, 2) is None
     assert calibration.beyond(40, 2) == "40 groups, where the calibration has 3 to 7"
     assert calibration.beyond(5, 3) == "3 relations, where the calibration has 2 to 2"
+
+
+def with_associations(found, weight, seed=5):
+    """The rates moved in log-odds by each rule's association, which is told of all but the first rule."""
+    rng = np.random.default_rng(seed)
+    own = {each.rule: float(rng.normal(0, 2)) for each in found}
+    return tuple(
+        replace(
+            each,
+            rate=float(expit(logit(each.rate) + weight * np.arcsinh(own[each.rule]))),
+            association=None if each.rule == "rule 0" else own[each.rule],
+        )
+        for each in found
+    )
+
+
+def test_what_the_model_associates_moves_the_curve():
+    calibration = calibrated(with_associations(evidence(FEWEST_RULES + 1, 5, 0, spread=0.0), 1.5))
+    for early, nats in ((0.2, -2.0), (0.5, 0.0), (0.8, 3.0)):
+        odds = 0.3 + 0.8 * logit(early) + 1.5 * np.arcsinh(nats)
+        assert calibration.rate(early, nats).mean == pytest.approx(expit(odds), abs=1e-4)
+        assert calibration.rates(np.array([early]), nats)[0] == pytest.approx(expit(odds), abs=1e-4)
+    assert calibration.error_asked == pytest.approx(0, abs=1e-4)
+    assert calibration.error > 0.1
+    sure, unsure = calibration.rate(0.5, 0.0), calibration.rate(0.5)
+    assert sure.high - sure.low < 1e-3 < unsure.high - unsure.low
+
+
+def test_too_few_rules_with_associations_leave_them_aside():
+    calibration = calibrated(with_associations(evidence(FEWEST_RULES, 5, 0), 1.5))
+    assert calibration.error_asked is None
+    assert calibration.rate(0.5, 2.0) == calibration.rate(0.5)
+    assert calibration.beyond(5, 2, 99.0) is None
+
+
+def test_an_association_beyond_the_calibrations_is_told():
+    calibration = calibrated(with_associations(evidence(FEWEST_RULES + 1, 3, 0), 1.5))
+    most = max(each.association for each in calibration.evidence if each.association is not None)
+    assert calibration.beyond(5, 2, most) is None
+    assert "prefers its answers by 99.0 nats, where" in (calibration.beyond(5, 2, 99.0) or "")

@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 
+from spillover.cells.compute import locate
 from spillover.errors import ModelError, RunError, TrainingError
+from spillover.implication.asking import ask_stated
+from spillover.implication.calibration import Calibration, Evidence
+from spillover.implication.early import train_early
 from spillover.jobs import calibrate as job
+from spillover.jobs.associations import associations
 from spillover.jobs.audit import audit
-from spillover.jobs.calibrations import calibration_of, keep, place_of
+from spillover.jobs.calibrations import calibration_of, keep, known_as, place_of
 from spillover.jobs.forecast import forecast
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule
+from spillover.knowledge.training import TrainingTable
 from spillover.llm.settings import FineTuneConfig
 from spillover.runs.record import read_run
 from tests.implication.tables import grouped
@@ -71,12 +77,12 @@ def test_what_was_measured_is_kept_and_gone_on_from(untuned: list[KnowledgeBase]
     assert (calibration.identity, calibration.rules) == (first["identity"], 2)
     cells = place_of(first["identity"])
     done = {path: path.stat().st_mtime_ns for path in cells.rglob("scores.parquet")}
-    assert len(done) == 2
+    assert len(done) == 4  # of each table a tune, and what the model associates
     whole = job.calibrate(tiny)
     assert whole["evidence"][:2] == first["evidence"]
     assert (len(whole["evidence"]), whole["rules"], whole["intervals"]) == (3, 2, False)
     assert {path: path.stat().st_mtime_ns for path in done} == done, "nothing was tuned again"
-    assert len(list(cells.rglob("scores.parquet"))) == 3
+    assert len(list(cells.rglob("scores.parquet"))) == 6
 
 
 def test_the_rate_is_the_audits(trials: list[KnowledgeBase], tiny: str) -> None:
@@ -141,6 +147,41 @@ def test_a_table_beyond_the_calibration_says_so(trials: list[KnowledgeBase], tin
         assert any(note in line for line in found["notes"])
 
 
+def test_a_model_that_is_asked_has_nearer_rates(untuned: list[KnowledgeBase], tiny: str) -> None:
+    kb, weights = untuned[1], locate(tiny)
+    associated = [-2.0, 2.0, -1.5, 1.5, -1.0, 1.0, -0.5, 0.5, 0.0]
+    calibration = Calibration(
+        model=known_as(tiny),
+        identity=weights.identity,
+        evidence=tuple(
+            Evidence(rule=f"{n}", early=0.4, rate=0.5 + n / 9, groups=3, relations=2, association=n)
+            for n in associated
+        ),
+    )
+    keep(calibration)
+    plain = forecast(kb, model=tiny)
+    assert (plain["calibration"]["asked"], plain["rules"][0]["association"]) == (False, None)
+    assert plain["calibration"]["error"] == pytest.approx(calibration.error)
+    found = forecast(kb, model=tiny, ask_model=True)
+    (rule,) = found["rules"]
+    table = TrainingTable.whole(kb)
+    (asked,), early = ask_stated(table), train_early(table.patterns)
+    (own,) = associations(table, [asked], weights)
+    assert own is not None
+    assert rule["association"] == pytest.approx(own.nats)
+    mean = asked.questions.mean(early.probabilities(asked.questions))
+    assert rule["rate"]["mean"] == pytest.approx(calibration.rate(mean, own.nats).mean)
+    assert rule["rate"]["mean"] != pytest.approx(plain["rules"][0]["rate"]["mean"], abs=1e-3)
+    assert found["calibration"]["asked"]
+    assert found["calibration"]["error"] == pytest.approx(calibration.error_asked)
+    audited = audit(kb, model=tiny, out="runs/asked")
+    assert audited["rules"][0]["rate"] == pytest.approx(rule["rate"])
+    (place_of(weights.identity) / "calibration.json").unlink()
+    keep(replace(calibration, identity="f" * 64))
+    with pytest.raises(ModelError, match="other weights than it was calibrated with"):
+        forecast(kb, model=tiny, ask_model=True)
+
+
 def test_advice_speaks_in_rates(trials: list[KnowledgeBase], tiny: str, capsys) -> None:
     job.calibrate(tiny)
     found = forecast(trials[1], model=tiny, advice=True, target=0.01)
@@ -157,7 +198,16 @@ def test_the_command_prints_a_table_and_a_document(trials: list[KnowledgeBase], 
     assert max(map(len, printed.splitlines())) <= 80
     assert run_cli("calibrate", "--model", tiny, "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert list(document) == ["model", "identity", "rules", "evidence", "error", "intervals", "seconds"]
+    assert list(document) == [
+        "model",
+        "identity",
+        "rules",
+        "evidence",
+        "error",
+        "error_asked",
+        "intervals",
+        "seconds",
+    ]
 
 
 def test_what_cannot_be_is_one_line(trials: list[KnowledgeBase], tiny: str) -> None:

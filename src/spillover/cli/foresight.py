@@ -24,6 +24,7 @@ def forecast(
     advise: Annotated[bool, Parameter(negative="")] = False,
     target: float | None = None,
     queries: Path | None = None,
+    ask_model: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
     json: Json = False,
 ) -> int:
@@ -36,7 +37,7 @@ def forecast(
         built-in. In a table without rules, the relations that go together are found.
     model
         Whose rate is forecast, if it is calibrated (the default model is; others by `spillover calibrate`).
-        Nothing of the model itself is needed.
+        Nothing of the model itself is needed, but with --ask-model.
     norm
         nuclear: factorized matrices, as language models have; frobenius: the merged matrix.
     penalty
@@ -52,6 +53,8 @@ def forecast(
         Mean margin that advice aims at (0.1 for unwanted rules, 0.5 for wanted ones).
     queries
         Parquet file to write with the margin of every held-out subject.
+    ask_model
+        Ask the untuned model what it associates with the facts of stated rules: rates are nearer then.
     seed
         Seed of the bridges that a rule draws.
     """
@@ -69,6 +72,7 @@ def forecast(
             advice=advise or target is not None,
             target=target,
             queries=queries,
+            ask_model=ask_model,
             progress=bars,
         )
     if json:

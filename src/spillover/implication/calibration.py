@@ -1,8 +1,8 @@
 """A calibration: what a language model did on tables that it was tuned on -> how often it follows a rule.
 
-The early probability (`early.py`) of a rule's answers is known of any table before training. How often a
-tuned model gives them was measured on some tables; between the two lies one curve, and around it a conformal
-interval.
+The early probability (`early.py`) of a rule's answers is known of any table before training, and what the
+untuned model associates with a fact (`association.py`) as soon as it is asked. How often a tuned model gives
+the answers was measured on some tables; between them lies one curve, and around it a conformal interval.
 """
 
 from collections.abc import Sequence
@@ -39,6 +39,9 @@ class Evidence:
     """Of the rule, those that have held-out subjects."""
     relations: int
     """Of the table."""
+    association: float | None = None
+    """Nats by which the untuned model, told the fact, prefers the rule's answer to an even guess among the
+    candidates; None where it was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +70,30 @@ class Calibration:
         if self.rules < 2:
             raise MarginError("a calibration needs tunes of at least two rules")
 
-    def rates(self, early: np.ndarray) -> np.ndarray:
-        """The expected rate at each early probability."""
-        return _curve(self._line, early)
+    def rates(self, early: np.ndarray, association: float | None = None) -> np.ndarray:
+        """The expected rate at each early probability, and where the model was asked, at its association."""
+        curve = self._curve(association)
+        return _expected(curve.line, _regressors(early, association if curve.asked else None))
 
-    def rate(self, early: float) -> Rate:
+    def rate(self, early: float, association: float | None = None) -> Rate:
         """The rate of a rule whose held-out subjects have that early probability as their mean."""
-        mean = float(self.rates(np.array([early]))[0])
-        room = self._width * float(_spread(np.array([mean]))[0])
+        mean = float(self.rates(np.array([early]), association)[0])
+        room = self._curve(association).width * float(_spread(np.array([mean]))[0])
         return Rate(mean=mean, low=max(0.0, mean - room), high=min(1.0, mean + room))
 
-    def beyond(self, groups: int, relations: int) -> str | None:
+    def beyond(self, groups: int, relations: int, association: float | None = None) -> str | None:
         """What of a rule and its table lies outside of what was measured; None where nothing does."""
         for what, value in (("groups", groups), ("relations", relations)):
             seen = [getattr(each, what) for each in self.evidence]
             if not min(seen) <= value <= max(seen):
                 return f"{value:,} {what}, where the calibration has {min(seen)} to {max(seen)}"
+        if association is not None and self._curve(association).asked:
+            nats = [each.association for each in self.evidence if each.association is not None]
+            if not min(nats) <= association <= max(nats):
+                return (
+                    f"the model prefers its answers by {association:.1f} nats, where the calibration has "
+                    f"{min(nats):.1f} to {max(nats):.1f}"
+                )
         return None
 
     @property
@@ -95,48 +106,84 @@ class Calibration:
         """The mean absolute error of a rate by the curve that all other rules make, each rule weighing the
         same: what to expect of a new rule.
         """
-        away = [abs(each.rate - expected) for each, expected, _ in self._by_others]
-        return float(np.average(away, weights=[weight for *_, weight in self._by_others]))
+        return self._of_table.error
+
+    @property
+    def error_asked(self) -> float | None:
+        """The same of rates with the model's association; None where it was asked too few rules."""
+        return self._of_both and self._of_both.error
+
+    def _curve(self, association: float | None) -> "_Curve":
+        return self._of_table if association is None else self._of_both or self._of_table
 
     @cached_property
-    def _line(self) -> np.ndarray:
-        return _fit(self.evidence)
+    def _of_table(self) -> "_Curve":
+        return _learn(self.evidence, asked=False)
 
     @cached_property
-    def _width(self) -> float:
-        """In units of `_spread`: of every rule's residuals from the curve that the other rules make, the
-        quantile that a rule's next table exceeds in one of ten rules (conformal with rules as groups, each of
-        which weighs the same: Lee, Barber and Willett 2023, arXiv 2306.06342). Infinite with fewer than nine.
-        """
-        found = sorted(
-            (abs(each.rate - expected) / float(_spread(np.array([expected]))[0]), weight)
-            for each, expected, weight in self._by_others
-        )
-        reached = np.cumsum([weight for _, weight in found]) >= COVERAGE * (self.rules + 1) - 1e-9
-        return found[int(reached.argmax())][0] if reached.any() else inf
-
-    @cached_property
-    def _by_others(self) -> list[tuple[Evidence, float, float]]:
-        """Each with its rate by the curve of all other rules, and its weight; a rule's weights sum to 1."""
-        found = []
-        for rule in sorted({each.rule for each in self.evidence}):
-            mine = [each for each in self.evidence if each.rule == rule]
-            line = _fit([each for each in self.evidence if each.rule != rule])
-            expected = _curve(line, np.array([each.early for each in mine])).tolist()
-            found += [(each, one, 1 / len(mine)) for each, one in zip(mine, expected, strict=True)]
-        return found
+    def _of_both(self) -> "_Curve | None":
+        asked = [each for each in self.evidence if each.association is not None]
+        enough = len({each.rule for each in asked}) >= FEWEST_RULES
+        return _learn(asked, asked=True) if enough else None
 
 
-def _fit(evidence: Sequence[Evidence]) -> np.ndarray:
-    """Intercept and slope, in log-odds, of the curve nearest to the evidence; each rule weighs the same."""
-    names = [each.rule for each in evidence]
-    weights = np.array([1 / names.count(name) for name in names]) ** 0.5
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Curve:
+    """Where rates lie, and how far from it they fall."""
+
+    asked: bool
+    """Whether it reads the model's association, too."""
+    line: np.ndarray
+    """Intercept and slopes, in log-odds."""
+    width: float
+    """In units of `_spread`: of every rule's residuals from the curve that the other rules make, the
+    quantile that a rule's next table exceeds in one of ten rules (conformal with rules as groups, each of
+    which weighs the same: Lee, Barber and Willett 2023, arXiv 2306.06342). Infinite with fewer than nine."""
+    error: float
+    """The mean of those residuals."""
+
+
+def _learn(evidence: Sequence[Evidence], *, asked: bool) -> _Curve:
     early, rates = (np.array([getattr(each, name) for each in evidence]) for name in ("early", "rate"))
-    return least_squares(lambda line: weights * (_curve(line, early) - rates), [0.0, 1.0]).x
+    association = np.array([each.association for each in evidence], float) if asked else None
+    regressors = _regressors(early, association)
+    _, rule = np.unique([each.rule for each in evidence], return_inverse=True)
+    weights = 1 / np.bincount(rule)[rule]  # a rule's sum to 1
+    by_others, rules = np.empty(rates.size), int(rule.max()) + 1
+    for each in range(rules):
+        mine = rule == each
+        line = _fit(regressors[~mine], rates[~mine], weights[~mine])
+        by_others[mine] = _expected(line, regressors[mine])
+    away = np.abs(rates - by_others)
+    order = np.argsort(away / _spread(by_others), kind="stable")
+    reached = np.cumsum(weights[order]) >= COVERAGE * (rules + 1) - 1e-9
+    widest = order[int(reached.argmax())]
+    return _Curve(
+        asked=asked,
+        line=_fit(regressors, rates, weights),
+        width=float(away[widest] / _spread(by_others[[widest]])[0]) if reached.any() else inf,
+        error=float(np.average(away, weights=weights)),
+    )
 
 
-def _curve(line: np.ndarray, early: np.ndarray) -> np.ndarray:
-    return expit(line[0] + line[1] * logit(np.clip(early, _CLIP, 1 - _CLIP)))
+def _regressors(early: np.ndarray, association: np.ndarray | float | None) -> np.ndarray:
+    """(n, 2), or with associations (n, 3): what the log-odds of a rate are linear in. Beyond a nat an
+    association counts by its logarithm, as arcsinh does it.
+    """
+    columns = [np.ones_like(early), logit(np.clip(early, _CLIP, 1 - _CLIP))]
+    if association is not None:
+        columns.append(np.broadcast_to(np.arcsinh(association), early.shape))
+    return np.stack(columns, axis=1)
+
+
+def _fit(regressors: np.ndarray, rates: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The curve nearest to the rates, in weighted squares; it sets out from the early probability itself."""
+    start = np.eye(regressors.shape[1])[1]
+    return least_squares(lambda line: np.sqrt(weights) * (_expected(line, regressors) - rates), start).x
+
+
+def _expected(line: np.ndarray, regressors: np.ndarray) -> np.ndarray:
+    return expit(regressors @ line)
 
 
 def _spread(rates: np.ndarray) -> np.ndarray:

@@ -20,29 +20,33 @@ class Rates:
         """Those of another table."""
         return Rates(self.calibration, patterns)
 
-    def rate(self, questions: Questions) -> Rate | None:
-        """That of a rule; None where nobody is asked, and where `why_not` says why."""
-        if not questions.pattern.size or self.why_not(questions):
+    def rate(self, questions: Questions, association: float | None = None) -> Rate | None:
+        """That of a rule, with the model's association where it was asked; None where nobody is held out, and
+        where `why_not` says why.
+        """
+        if not questions.pattern.size or self.why_not(questions, association):
             return None
-        return self.calibration.rate(questions.mean(self._early.probabilities(questions)))
+        return self.calibration.rate(questions.mean(self._early.probabilities(questions)), association)
 
-    def of_each(self, questions: Questions) -> np.ndarray:
+    def of_each(self, questions: Questions, association: float | None = None) -> np.ndarray:
         """(Q,), the expected rate of each question; NaN where there is none."""
-        if not questions.pattern.size or self.why_not(questions):
+        if not questions.pattern.size or self.why_not(questions, association):
             return np.full(questions.pattern.size, np.nan)
-        return self.calibration.rates(self._early.probabilities(questions))
+        return self.calibration.rates(self._early.probabilities(questions), association)
 
-    def why_not(self, questions: Questions) -> str | None:
-        """Why the calibration says nothing of a rule; None where it does, or where nobody is asked."""
+    def why_not(self, questions: Questions, association: float | None = None) -> str | None:
+        """Why the calibration says nothing of a rule; None where it does, or where nobody is held out."""
         if not questions.pattern.size:
             return None
         if not self._early.reached:
             return "the table contradicts itself too much to be learned"
         groups = np.unique(questions.group).size
-        return self.calibration.beyond(groups, len(self._early.patterns.relations))
+        return self.calibration.beyond(groups, len(self._early.patterns.relations), association)
 
 
-def evidence(early: Early, rule: AskedRule, *, name: str, rate: float) -> Evidence:
+def evidence(
+    early: Early, rule: AskedRule, *, name: str, rate: float, association: float | None = None
+) -> Evidence:
     """What was measured of one rule of a table that a model was tuned on."""
     return Evidence(
         rule=name,
@@ -50,4 +54,5 @@ def evidence(early: Early, rule: AskedRule, *, name: str, rate: float) -> Eviden
         rate=rate,
         groups=np.unique(rule.questions.group).size,
         relations=len(early.patterns.relations),
+        association=association,
     )

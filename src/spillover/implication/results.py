@@ -92,6 +92,8 @@ class RuleForecast:
     margin: Spread
     rate: Rate | None
     """At which a calibrated model will give the rule's answer; None where no calibration covers it."""
+    association: float | None
+    """Nats by which the untuned model, told the fact, prefers that answer to a guess; None if not asked."""
     top1: float
     chance: float
     """The share of first places if right answers were dealt out anew."""
@@ -108,6 +110,8 @@ class Calibrated:
     """That the model was tuned on to be calibrated."""
     error: float
     """Mean absolute error of a rate, by the curve of all other rules."""
+    asked: bool
+    """Whether rates rest on what the model associates, too."""
     coverage: float
     """Of the intervals, over new rules."""
 
@@ -190,12 +194,19 @@ def describe_solver(solved: Fit, tol: float) -> Solver:
     )
 
 
-def describe_calibration(rates: Rates | None) -> Calibrated | None:
-    """What the rates rest on, if there are any."""
+def describe_calibration(rates: Rates | None, rules: Sequence[AskedRule] = ()) -> Calibrated | None:
+    """What the rates of these rules rest on, if there are any."""
     if rates is None:
         return None
     used = rates.calibration
-    return Calibrated(model=used.model, rules=used.rules, error=used.error, coverage=COVERAGE)
+    asked = used.error_asked if any(rule.association is not None for rule in rules) else None
+    return Calibrated(
+        model=used.model,
+        rules=used.rules,
+        error=used.error if asked is None else asked,
+        asked=asked is not None,
+        coverage=COVERAGE,
+    )
 
 
 def forecast_rule(solved: Fit, rule: AskedRule, rates: Rates | None = None) -> RuleForecast:
@@ -220,7 +231,8 @@ def forecast_rule(solved: Fit, rule: AskedRule, rates: Rates | None = None) -> R
             min=float(margins.min()) if margins.size else nan,
             max=float(margins.max()) if margins.size else nan,
         ),
-        rate=rates.rate(questions) if rates else None,
+        rate=rates.rate(questions, rule.association) if rates else None,
+        association=rule.association,
         top1=top1,
         chance=chance,
         p_value=rule.p_value,
@@ -255,7 +267,10 @@ def subject_margins(solved: Fit, rules: Sequence[AskedRule], rates: Rates | None
             answers.take(pa.array(questions.group[rows])),
             answers.take(pa.array(questions.answer[rows])),
             pa.array(solved.margins(questions)[rows]),
-            pa.array(rates.of_each(questions)[rows] if rates else [None] * rows.size, from_pandas=True),
+            pa.array(
+                rates.of_each(questions, rule.association)[rows] if rates else [None] * rows.size,
+                from_pandas=True,
+            ),
         ]
         parts.append(pa.table(columns, schema=SUBJECT_MARGINS))
     return pa.concat_tables(parts)
@@ -286,6 +301,6 @@ def collect_notes(
         lines.append(f"... and {len(found) - _HOPS:,} more second hops")
     for rule in rules:
         names = f"{patterns.relations[rule.fact]} -> {patterns.relations[rule.implication]}"
-        if rates and (why := rates.why_not(rule.questions)):
+        if rates and (why := rates.why_not(rule.questions, rule.association)):
             lines.append(f"no rate is forecast for {names}: {why}")
     return tuple(lines)

@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from spillover.cells.cell import Weights
 from spillover.cells.compute import locate
 from spillover.cells.plan import carry_out
 from spillover.errors import TrainingError
@@ -13,6 +14,7 @@ from spillover.implication.asking import ask_stated
 from spillover.implication.calibration import FEWEST_RULES, Calibration, Evidence
 from spillover.implication.early import train_early
 from spillover.implication.rates import evidence
+from spillover.jobs.associations import associations
 from spillover.jobs.audit import pooled
 from spillover.jobs.audit_plan import plan_audit
 from spillover.jobs.calibrations import keep, known_as, place_of
@@ -44,7 +46,8 @@ def calibrate(
     if not (isfinite(budget) and budget > 0):
         raise TrainingError(f"the budget must be a time above 0 s, got {budget:g}")
     started = time.monotonic()
-    identity = locate(model, log=lambda line: progress(line, 0, 0)).identity
+    weights = locate(model, log=lambda line: progress(line, 0, 0))
+    identity = weights.identity
     found, examples = list[Evidence](), 0
     tables = trials()
     progress("tables", 0, len(tables))
@@ -52,7 +55,7 @@ def calibrate(
         spent = time.monotonic() - started
         if done > 1 and spent + spent / examples * len(kb.triples) > budget:
             break
-        found += measure(kb, model, place_of(identity), progress)
+        found += measure(kb, weights, place_of(identity), progress)
         examples += len(kb.triples)
         progress("tables", done + 1, len(tables))
         if done:
@@ -64,16 +67,19 @@ def calibrate(
         "rules": calibration.rules,
         "evidence": plain(calibration.evidence),
         "error": calibration.error,
+        "error_asked": calibration.error_asked,
         "intervals": calibration.rules >= FEWEST_RULES,
         "seconds": time.monotonic() - started,
     }
 
 
-def measure(kb: KnowledgeBase, model: str, place: Path, progress: Progress = silent) -> Iterator[Evidence]:
+def measure(
+    kb: KnowledgeBase, weights: Weights, place: Path, progress: Progress = silent
+) -> Iterator[Evidence]:
     """Tune the model on a table whose rules draw no bridges; of each rule what was to be expected, and what
     came. Cells that the place has are not computed again. Raises the reason where the tune fails.
     """
-    plan = plan_audit(kb, model=model, seeds=None, settings=FineTuneConfig(), progress=progress)
+    plan = plan_audit(kb, model=weights.name, seeds=None, settings=FineTuneConfig(), progress=progress)
     _, tune = plan.folders(place)
     for error in carry_out([tune], progress=progress).values():
         raise error
@@ -81,5 +87,8 @@ def measure(kb: KnowledgeBase, model: str, place: Path, progress: Progress = sil
     table = TrainingTable.whole(kb)
     early = train_early(table.patterns)
     measured = outcome(scores, kb.rules)["rules"]
-    for rule, asked, of_rule in zip(kb.rules, ask_stated(table), measured, strict=True):
-        yield evidence(early, asked, name=rule.name, rate=of_rule["top1"]["after"])
+    stated = ask_stated(table)
+    associated = associations(table, stated, weights, place=place, progress=progress)
+    for rule, asked, its, of_rule in zip(kb.rules, stated, associated, measured, strict=True):
+        rate = of_rule["top1"]["after"]
+        yield evidence(early, asked, name=rule.name, rate=rate, association=its and its.nats)

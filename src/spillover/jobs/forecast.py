@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf, isfinite, log
 from pathlib import Path
 from typing import Any
 
-from spillover.errors import MarginError, RunError
+from spillover.errors import MarginError, ModelError, RunError
 from spillover.implication.advice import Advice, advise
 from spillover.implication.asking import AskedRule, ask_associated, ask_stated, too_few_to_tell
+from spillover.implication.calibration import Calibration
 from spillover.implication.discovery import associations
 from spillover.implication.margins import Fit, FitSettings, fit
 from spillover.implication.rates import Rates
@@ -55,12 +57,15 @@ def forecast(
     advice: bool = False,
     target: float | None = None,
     queries: str | Path | None = None,
+    ask_model: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """The margin of every held-out implication that training on the table will leave the model with.
 
     Where `model` is calibrated (`calibrate`; the default model is), each rule has the rate at which it will
-    follow it, too; nothing of the model itself is needed. None: no rates, as for the Frobenius norm.
+    follow it, too; nothing of the model itself is needed, but with `ask_model`: then it is asked, untuned,
+    what it associates with the facts of stated rules, by which rates are nearer. None: no rates, as for the
+    Frobenius norm.
 
     Returns the document of `spillover forecast --json` (NaN where undefined). `norm`, `penalty`, `tol` and
     `time_limit` are those of `implication.margins.FitSettings`. Where a rule draws its bridges, the table is
@@ -70,7 +75,7 @@ def forecast(
     and rule.
 
     Raises `DataError` for a table that cannot be read or is too large, `MarginError` for settings out of
-    range, and `RunError` where `queries` cannot be written.
+    range, `RunError` where `queries` cannot be written, and `ModelError` where the model cannot be asked.
     """
     started = time.monotonic()
     settings = FitSettings(norm=norm, penalty=penalty, tol=tol, time_limit=time_limit)
@@ -84,7 +89,10 @@ def forecast(
     unlike = _unlike(table)
     rates = Rates(calibration, table.patterns) if calibration and not unlike else None
     if table.rules:
-        rules, discovery = [(rule, forecast_rule(solved, rule, rates)) for rule in ask_stated(table)], None
+        stated = ask_stated(table)
+        if rates and ask_model:
+            stated = _associated(table, stated, rates.calibration, progress)
+        rules, discovery = [(rule, forecast_rule(solved, rule, rates)) for rule in stated], None
     else:
         rules, discovery = _discover(solved, rates, seed, progress)
     advisable = rules if table.rules else rules[:_ADVISED]
@@ -100,7 +108,7 @@ def forecast(
         rules=tuple(entry for _, entry in rules),
         advice=tuple(advised),
         discovery=discovery,
-        calibration=describe_calibration(rates),
+        calibration=describe_calibration(rates, asked),
         notes=(
             *collect_notes(solved, asked, rates),
             *([f"no rate is forecast: {unlike}"] if calibration and unlike else []),
@@ -130,6 +138,23 @@ def _unlike(table: TrainingTable) -> str:
         if relation.wordings:
             return f"calibrations are made with one wording of a relation, and {name} is trained in several"
     return ""
+
+
+def _associated(
+    table: TrainingTable, rules: list[AskedRule], calibration: Calibration, progress: Progress
+) -> list[AskedRule]:
+    """The rules with what the calibrated model associates. Raises ModelError where its weights changed."""
+    from spillover.cells.compute import locate  # which loads torch
+    from spillover.jobs.associations import associations as associate
+
+    weights = locate(calibration.model, log=lambda line: progress(line, 0, 0))
+    if weights.identity != calibration.identity:
+        raise ModelError(
+            f"{calibration.model} has other weights than it was calibrated with; calibrate it anew "
+            f"(spillover calibrate --model {calibration.model}), or forecast without asking it"
+        )
+    found = associate(table, rules, weights, progress=progress)
+    return [replace(rule, association=its and its.nats) for rule, its in zip(rules, found, strict=True)]
 
 
 def _discover(

@@ -21,9 +21,11 @@ _SECONDS = 60.0  # for a forecast that only stands beside something else
 def forecast_split(
     split: Split, progress: Progress, norm: Norm = "nuclear", *, model: str | None = None
 ) -> dict[str, Any]:
-    """The forecast of what a split trains, with rates for a calibrated model; only why where it has none."""
+    """The forecast of what a split trains; of a calibrated model, which is asked what it associates, with
+    rates. Only why where there is none.
+    """
     try:
-        return forecast(split, model=model, norm=norm, time_limit=_SECONDS, progress=progress)
+        return forecast(split, model=model, norm=norm, time_limit=_SECONDS, ask_model=True, progress=progress)
     except (DataError, MarginError) as error:
         none = {"margin": {"mean": nan}, "rate": None}
         return {"rules": [none for _ in split.kb.rules], "notes": [str(error)]}

@@ -30,7 +30,7 @@ _ORDER_ONLY = ": order only; how often takes a calibration (spillover calibrate)
 _RATED = (
     ". rate: how often {model} will give the rule's answer once it is tuned on the table as an audit does "
     "it, with an interval that covers {coverage:.0%} of new rules (calibrated on {rules} rules, mean error "
-    "{error})."
+    "{error}{asking})."
 )
 
 
@@ -58,8 +58,13 @@ def forecast_table(results: Mapping[str, Any]) -> RenderableType:
     parts += [Text(), proven] if results["solver"]["certified"] else [Text()]
     parts += [Text(f"Note: {note}") for note in results["notes"]]
     used = results["calibration"]
-    rated = _RATED.format(**{**used, "error": percent(used["error"])}) if used else _ORDER_ONLY
+    rated = _rated(used) if used else _ORDER_ONLY
     return Group(*parts, Text(), Text(_LEGEND + rated, style="dim"))
+
+
+def _rated(used: Mapping[str, Any]) -> str:
+    asking = ", with what it associates untuned" if used["asked"] else "; nearer with --ask-model"
+    return _RATED.format(**{**used, "error": percent(used["error"]), "asking": asking})
 
 
 def _section(
@@ -190,6 +195,8 @@ def calibration_table(results: Mapping[str, Any]) -> RenderableType:
         f"Calibrated on {_counted(results['rules'], 'rules')}: each rule's rates, by what the others show, "
         f"are off by {percent(results['error'])} on average."
     )
+    if results["error_asked"] is not None:
+        said += f" With --ask-model, which reads what it associates, by {percent(results['error_asked'])}."
     if not results["intervals"]:
         said += " Too few rules for intervals; a larger --budget goes on from here."
     legend = (
