@@ -1,7 +1,7 @@
 """What an untuned model says of a rule's implication once it is told the fact: its own association."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,11 @@ import pyarrow as pa
 from scipy.special import log_softmax
 
 from spillover.cells.cell import Cell, Weights
-from spillover.cells.compute import compute
+from spillover.cells.compute import compute, locate
 from spillover.cells.folder import Answered, CellFolder, State, answers_of
+from spillover.errors import ModelError
 from spillover.implication.asking import AskedRule
+from spillover.implication.calibration import Calibration
 from spillover.knowledge.prompts import Question, fill, state, written
 from spillover.knowledge.training import TrainingTable
 from spillover.runs.progress import Progress, silent
@@ -55,6 +57,20 @@ def associations(
             folder.compute(progress)
         found = folder.answers()
     return [_association(groups, found) for groups in asked]
+
+
+def with_associations(
+    table: TrainingTable, rules: Sequence[AskedRule], calibration: Calibration, progress: Progress = silent
+) -> list[AskedRule]:
+    """The rules with what the calibrated model associates. Raises ModelError, also if its weights changed."""
+    weights = locate(calibration.model, log=lambda line: progress(line, 0, 0))
+    if weights.identity != calibration.identity:
+        raise ModelError(
+            f"{calibration.model} has other weights than it was calibrated with; calibrate it anew "
+            f"(spillover calibrate --model {calibration.model}), or forecast without asking it"
+        )
+    found = associations(table, rules, weights, progress=progress)
+    return [replace(rule, association=its and its.nats) for rule, its in zip(rules, found, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf, isfinite, log
 from pathlib import Path
 from typing import Any
 
-from spillover.errors import MarginError, ModelError, RunError
+from spillover.errors import MarginError, RunError
 from spillover.implication.advice import Advice, advise
 from spillover.implication.asking import AskedRule, ask_associated, ask_stated, too_few_to_tell
-from spillover.implication.calibration import Calibration
 from spillover.implication.discovery import associations
 from spillover.implication.margins import Fit, FitSettings, fit
 from spillover.implication.rates import Rates
@@ -91,7 +89,9 @@ def forecast(
     if table.rules:
         stated = ask_stated(table)
         if rates and ask_model:
-            stated = _associated(table, stated, rates.calibration, progress)
+            from spillover.jobs.associations import with_associations  # which loads torch
+
+            stated = with_associations(table, stated, rates.calibration, progress)
         rules, discovery = [(rule, forecast_rule(solved, rule, rates)) for rule in stated], None
     else:
         rules, discovery = _discover(solved, rates, seed, progress)
@@ -138,23 +138,6 @@ def _unlike(table: TrainingTable) -> str:
         if relation.wordings:
             return f"calibrations are made with one wording of a relation, and {name} is trained in several"
     return ""
-
-
-def _associated(
-    table: TrainingTable, rules: list[AskedRule], calibration: Calibration, progress: Progress
-) -> list[AskedRule]:
-    """The rules with what the calibrated model associates. Raises ModelError where its weights changed."""
-    from spillover.cells.compute import locate  # which loads torch
-    from spillover.jobs.associations import associations as associate
-
-    weights = locate(calibration.model, log=lambda line: progress(line, 0, 0))
-    if weights.identity != calibration.identity:
-        raise ModelError(
-            f"{calibration.model} has other weights than it was calibrated with; calibrate it anew "
-            f"(spillover calibrate --model {calibration.model}), or forecast without asking it"
-        )
-    found = associate(table, rules, weights, progress=progress)
-    return [replace(rule, association=its and its.nats) for rule, its in zip(rules, found, strict=True)]
 
 
 def _discover(
