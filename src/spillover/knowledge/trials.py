@@ -50,8 +50,8 @@ class _Shape:
 def trials(seed: int = 0) -> list[KnowledgeBase]:
     """The built-in trials: 30 tables of 12 rules, 8 of them arbitrary.
 
-    The first twelve are of one rule each, half of them with counterexamples, the next twelve of the same
-    rules the other way round, and the last six of two rules.
+    First each two rules have a table each, half of all with counterexamples, and one together, so that few
+    tables already have one rule and two; the last twelve are of one rule again, the other way round.
     """
     sheet = files("spillover.knowledge") / "data" / "trials.yaml"
     return trials_of(parse_sheet(sheet.read_text("utf-8"), Path("trials.yaml")), seed)
@@ -62,14 +62,18 @@ def trials_of(sheet: Sheet, seed: int) -> list[KnowledgeBase]:
     rng = np.random.default_rng([seed, 0, 3])  # the third word keeps this stream apart from others
     rules = _shuffled(sheet.rules, len(sheet.rules), rng)
     without, against, both = _shapes(rules, rng)
-    alone = [
-        _table(sheet.relations, (rule,), (shape,), rng)
+    first, again = (
+        [
+            _table(sheet.relations, (rule,), (shape,), rng)
+            for number, rule in enumerate(rules)
+            for shape in ((without, against)[(number + turn) % 2][number],)
+        ]
         for turn in (0, 1)
-        for number, rule in enumerate(rules)
-        for shape in ((without, against)[(number + turn) % 2][number],)
-    ]
+    )
     pairs = zip(rules[::2], rules[1::2], both[::2], both[1::2], strict=True)
-    return alone + [_joint(sheet.relations, number, *pair, rng) for number, pair in enumerate(pairs)]
+    joint = [_joint(sheet.relations, number, *pair, rng) for number, pair in enumerate(pairs)]
+    threes = zip(first[::2], first[1::2], joint, strict=True)
+    return [*(kb for three in threes for kb in three), *again]
 
 
 def _shapes(rules: Sequence[Rule], rng: np.random.Generator) -> Iterator[list[_Shape]]:
