@@ -52,8 +52,18 @@ def test_two_rules_of_the_same_people_share_a_fact_in_half_of_the_tables():
     assert [first.fact == second.fact for first, second in joint] == [False, True] * 3
 
 
+def test_few_tables_already_have_one_rule_and_two():
+    tables = trials()
+    for place in range(0, 18, 3):
+        first, second, both = tables[place : place + 3]
+        assert (len(first.rules), len(second.rules), len(both.rules)) == (1, 1, 2)
+        assert both.rules[0].name == first.rules[0].name
+        assert both.rules[1].implication == second.rules[0].implication
+    assert all(len(kb.rules) == 1 for kb in tables[18:])
+
+
 def test_unused_answers_are_distractors():
-    for kb in trials()[:12]:
+    for kb in (kb for kb in trials() if len(kb.rules) == 1):
         (rule,) = kb.rules
         implication = kb.relations[rule.implication]
         assert not set(implication.candidates) & set(rule.pairs.values())
