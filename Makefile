@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check site picture bench clean
+.PHONY: demo test check style types rooms site picture bench clean
 
 demo: $(VENV)/.run  ## audit the built-in demo on the default model; ends by naming the report
 	$(BIN)/spillover audit demo --out runs/demo
@@ -12,10 +12,16 @@ demo: $(VENV)/.run  ## audit the built-in demo on the default model; ends by nam
 test: $(VENV)/.dev  ## all tests, on up to four cores
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-check: $(VENV)/.dev site  ## style, types, which room imports which, and the docs
+check: style types rooms site  ## style, types, which room imports which, and the docs; --jobs 2 does two at once
+
+style: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
 	$(BIN)/pyright
+
+rooms: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 site: $(VENV)/.dev  ## the docs as a site, in site/; a warning is an error, and its examples are run

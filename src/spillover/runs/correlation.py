@@ -79,20 +79,37 @@ def rank_correlation(
     units = rows_B if len(rows_B) > 1 else [np.array([row]) for row in range(len(x_N))]
     low, high = np.nan, np.nan
     if len(units) >= LEAST:
-        parted = within and len(rows_B) > 1  # then a draw changes no rank
-        pair = (x_rank_N, y_rank_N) if parted else (x_N, y_N)
-        found_P = [_redrawn(*pair, units, rng, rank=not parted) for _ in range(_BOOTSTRAPS)]
+        drawn_PU = rng.integers(len(units), size=(_BOOTSTRAPS, len(units)))
+        times_PN = _times(drawn_PU, units)
+        if within and len(rows_B) > 1:  # then a draw changes no rank
+            found_P = _redrawn(x_rank_N, y_rank_N, times_PN)
+        else:
+            found_P = _redrawn(_redrawn_ranks(x_N, times_PN), _redrawn_ranks(y_N, times_PN), times_PN)
         low, high = np.nanquantile(found_P, [0.025, 0.975])
     return Correlation(value=value, low=float(low), high=float(high), p_value=float(p_value), **counts)
 
 
-def _redrawn(
-    x_N: np.ndarray, y_N: np.ndarray, units: list[np.ndarray], rng: np.random.Generator, *, rank: bool
-) -> float:
-    """The correlation over as many units as there are, drawn with replacement."""
-    rows = np.concatenate([units[place] for place in rng.integers(len(units), size=len(units))])
-    x_N, y_N = x_N[rows], y_N[rows]
-    return _pearson(_centred(x_N), _centred(y_N)) if rank else _pearson(x_N, y_N)
+def _times(drawn_PU: np.ndarray, units: list[np.ndarray]) -> np.ndarray:
+    """How often each run is there, (P, N), where units were drawn with replacement."""
+    times_PN = np.zeros((len(drawn_PU), sum(map(len, units))))
+    for place, rows in enumerate(units):
+        times_PN[:, rows] = (drawn_PU == place).sum(axis=1, keepdims=True)
+    return times_PN
+
+
+def _redrawn_ranks(values_N: np.ndarray, times_PN: np.ndarray) -> np.ndarray:
+    """Each run's rank less the mean in every draw, (P, N), the runs being there so often."""
+    _, kind_N = np.unique(values_N, return_inverse=True)
+    times_PK = times_PN @ np.eye(kind_N.max() + 1)[kind_N]
+    through_PK = times_PK.cumsum(axis=1)
+    return (through_PK - (times_PK + through_PK[:, -1:]) / 2)[:, kind_N]
+
+
+def _redrawn(x_PN: np.ndarray, y_PN: np.ndarray, times_PN: np.ndarray) -> np.ndarray:
+    """The correlation of centred numbers in every draw, (P,); NaN where either does not vary."""
+    norm_P = np.sqrt((times_PN * x_PN**2).sum(axis=1) * (times_PN * y_PN**2).sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        return (times_PN * x_PN * y_PN).sum(axis=1) / np.where(norm_P > 0, norm_P, np.nan)
 
 
 def _ranks(values_N: np.ndarray, codes_N: np.ndarray, within: bool) -> np.ndarray:
