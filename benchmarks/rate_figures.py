@@ -2,7 +2,7 @@
 
 Reads what `rates.py` measured. The calibration is made of the part `build` alone and judged on the rules of
 `opened`: a point is a rule of a table, over its seeds. Beside it stand the counts that it must beat, the
-margin, and the untuned model's own association. Intervals are the 95% bootstrap's over rules.
+margin, and the untuned model's own prior. Intervals are the 95% bootstrap's over rules.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,14 +37,14 @@ class Point:
     bridges: float
     """Per group, as a mean."""
     counterexamples: float
-    associated: float
+    prior_rank: float
     """Mean rank of the rule's answer in the untuned model that is told the fact."""
     chance: float
 
     @property
     def nats(self) -> float:
         """By which that model prefers the rule's answer to an even guess."""
-        return nan if self.seen.association is None else self.seen.association
+        return nan if self.seen.prior is None else self.seen.prior
 
 
 BASELINES: Mapping[str, Callable[[Point], float]] = {
@@ -54,7 +54,7 @@ BASELINES: Mapping[str, Callable[[Point], float]] = {
         np.log(max(point.bridges, 0.5)) - np.log1p(point.counterexamples) / 2
     ),
     "margin": lambda point: point.margin,
-    "own association": lambda point: -point.associated,
+    "own rank": lambda point: -point.prior_rank,
 }
 """What a forecast must beat, each by what it orders."""
 
@@ -74,7 +74,7 @@ def points(part: str) -> list[Point]:
             first, held_out = (sum(row[name] for row in rows) for name in ("first", "held_out"))
             mean = {
                 name: float(np.mean([row[name] for row in rows]))
-                for name in ("bridges", "counterexamples", "associated", "null")
+                for name in ("bridges", "counterexamples", "prior_rank", "null")
             }
             found.append(
                 Point(
@@ -85,12 +85,12 @@ def points(part: str) -> list[Point]:
                         asked,
                         name=rule.name,
                         rate=first / held_out,
-                        association=rows[0]["association"],
+                        prior=rows[0]["prior"],
                     ),
                     margin=asked.questions.mean(solved.margins(asked.questions)),
                     bridges=mean["bridges"],
                     counterexamples=mean["counterexamples"],
-                    associated=mean["associated"],
+                    prior_rank=mean["prior_rank"],
                     chance=mean["null"],
                 )
             )
@@ -98,12 +98,12 @@ def points(part: str) -> list[Point]:
 
 
 WAYS = ("by the table alone", "with the model asked")
-"""A rate is forecast from the early probability, or from what the untuned model associates as well."""
+"""A rate is forecast from the early probability, or from the untuned model's prior as well."""
 
 
 def foreseen(calibration: Calibration, way: str, point: Point) -> Rate:
     """The rate of a point."""
-    return calibration.rate(point.seen.early, None if way == WAYS[0] else point.seen.association)
+    return calibration.rate(point.seen.early, None if way == WAYS[0] else point.seen.prior)
 
 
 def main() -> None:
@@ -125,7 +125,7 @@ def main() -> None:
             forecast = "".join(f"{rate.mean:6.2f} [{rate.low:.2f}, {rate.high:.2f}]" for rate in rates)
             print(
                 f"{point.seen.rule:<28.28}{point.bridges:5.1f}{point.counterexamples:5.1f}"
-                f"{point.margin:6.2f}{point.associated:5.1f}{point.nats:6.2f}"
+                f"{point.margin:6.2f}{point.prior_rank:5.1f}{point.nats:6.2f}"
                 f"{point.seen.early:6.2f}{forecast}{point.seen.rate:7.2f}{point.chance:6.2f}"
             )
     if "opened" in parts:

@@ -20,9 +20,9 @@ from spillover.cells.folder import CellFolder, State, store_beside
 from spillover.cells.plan import carry_out
 from spillover.cli.output import Bars
 from spillover.implication.asking import ask_stated
-from spillover.jobs.associations import associations
 from spillover.jobs.audit import pooled
 from spillover.jobs.audit_plan import AuditPlan, plan_audit
+from spillover.jobs.priors import priors
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.sheet import parse_sheet
 from spillover.knowledge.training import TrainingTable
@@ -54,8 +54,8 @@ RATES = pa.schema(
         ("null", pa.float64()),  # the rule's share if right answers were dealt out anew, over its seeds
         ("facts", pa.float64()),  # the rule's shares that were learned, over its seeds
         ("bridges_learned", pa.float64()),
-        ("associated", pa.float64()),  # rank of the rule's answer in the untuned model that is told the fact
-        ("association", pa.float64()),  # nats by which it prefers that answer to an even guess
+        ("prior_rank", pa.float64()),  # rank of the rule's answer in the untuned model that is told the fact
+        ("prior", pa.float64()),  # nats by which it prefers that answer to an even guess
     ]
 )
 
@@ -111,8 +111,8 @@ def rows(plan: AuditPlan, place: Path) -> Iterator[dict[str, Any]]:
     )
     table = TrainingTable.whole(kb)
     stated = ask_stated(table)
-    associated = associations(table, stated, plan.weights, place=place)
-    each = zip(kb.rules, stated, associated, outcome(scores, kb.rules)["rules"], strict=True)
+    known = priors(table, stated, plan.weights, place=place)
+    each = zip(kb.rules, stated, known, outcome(scores, kb.rules)["rules"], strict=True)
     for number, (rule, its, own, of_rule) in enumerate(each):
         counted = [part.tolist() for part in (its.groups.group, its.groups.bridges, its.groups.exceptions)]
         for seed in SEEDS:
@@ -137,8 +137,8 @@ def rows(plan: AuditPlan, place: Path) -> Iterator[dict[str, Any]]:
                     "null": of_rule["top1"]["null"],
                     "facts": of_rule["facts"]["top1"],
                     "bridges_learned": of_rule["bridges"]["top1"],
-                    "associated": own and own.rank,
-                    "association": own and own.nats,
+                    "prior_rank": own and own.rank,
+                    "prior": own and own.nats,
                 }
 
 

@@ -39,7 +39,7 @@ def test_tables_are_counted_and_those_that_are_done_are_not_tuned_again(
     for row in first:
         assert (row["bridges"], row["counterexamples"], row["held_out"], row["candidates"]) == (1, 0, 3, 3)
         assert 0 <= row["first"] <= 3
-        assert 0 <= row["associated"] <= 2
+        assert 0 <= row["prior_rank"] <= 2
     small[:] = whole
     rates.measure("build", tmp_path / "other cells")
     both = pq.read_table(tmp_path / "build.parquet").to_pylist()

@@ -91,22 +91,22 @@ def test_what_lies_beyond_is_told():
     assert calibration.beyond(5, 3) == "3 relations, where the calibration has 2 to 2"
 
 
-def with_associations(found, weight, seed=5):
-    """The rates moved in log-odds by each rule's association, which is told of all but the first rule."""
+def with_priors(found, weight, seed=5):
+    """The rates moved in log-odds by each rule's prior, which is told of all but the first rule."""
     rng = np.random.default_rng(seed)
     own = {each.rule: float(rng.normal(0, 2)) for each in found}
     return tuple(
         replace(
             each,
             rate=float(expit(logit(each.rate) + weight * np.arcsinh(own[each.rule]))),
-            association=None if each.rule == "rule 0" else own[each.rule],
+            prior=None if each.rule == "rule 0" else own[each.rule],
         )
         for each in found
     )
 
 
-def test_what_the_model_associates_moves_the_curve():
-    calibration = calibrated(with_associations(evidence(FEWEST_RULES + 1, 5, 0, spread=0.0), 1.5))
+def test_the_models_prior_moves_the_curve():
+    calibration = calibrated(with_priors(evidence(FEWEST_RULES + 1, 5, 0, spread=0.0), 1.5))
     for early, nats in ((0.2, -2.0), (0.5, 0.0), (0.8, 3.0)):
         odds = 0.3 + 0.8 * logit(early) + 1.5 * np.arcsinh(nats)
         assert calibration.rate(early, nats).mean == pytest.approx(expit(odds), abs=1e-4)
@@ -117,15 +117,15 @@ def test_what_the_model_associates_moves_the_curve():
     assert sure.high - sure.low < 1e-3 < unsure.high - unsure.low
 
 
-def test_too_few_rules_with_associations_leave_them_aside():
-    calibration = calibrated(with_associations(evidence(FEWEST_RULES, 5, 0), 1.5))
+def test_too_few_rules_with_priors_leave_them_aside():
+    calibration = calibrated(with_priors(evidence(FEWEST_RULES, 5, 0), 1.5))
     assert calibration.error_asked is None
     assert calibration.rate(0.5, 2.0) == calibration.rate(0.5)
     assert calibration.beyond(5, 2, 99.0) is None
 
 
-def test_an_association_beyond_the_calibrations_is_told():
-    calibration = calibrated(with_associations(evidence(FEWEST_RULES + 1, 3, 0), 1.5))
-    most = max(each.association for each in calibration.evidence if each.association is not None)
+def test_a_prior_beyond_the_calibrations_is_told():
+    calibration = calibrated(with_priors(evidence(FEWEST_RULES + 1, 3, 0), 1.5))
+    most = max(each.prior for each in calibration.evidence if each.prior is not None)
     assert calibration.beyond(5, 2, most) is None
     assert "prefers its answers by 99.0 nats, where" in (calibration.beyond(5, 2, 99.0) or "")

@@ -47,7 +47,7 @@ RULE = [
     "per_group",
     "held_out",
 ]
-RULE += ["margin", "rate", "association", "top1", "chance", "p_value"]
+RULE += ["margin", "rate", "prior", "top1", "chance", "p_value"]
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from spillover.implication.asking import ask_stated
 from spillover.implication.calibration import Calibration, Evidence
 from spillover.implication.early import train_early
 from spillover.jobs import calibrate as job
-from spillover.jobs.associations import associations
 from spillover.jobs.audit import audit
 from spillover.jobs.calibrations import calibration_of, keep, known_as, place_of
 from spillover.jobs.forecast import forecast
+from spillover.jobs.priors import priors
 from spillover.knowledge.schema import KnowledgeBase, Relation, Rule
 from spillover.knowledge.training import TrainingTable
 from spillover.llm.settings import FineTuneConfig
@@ -77,7 +77,7 @@ def test_what_was_measured_is_kept_and_gone_on_from(untuned: list[KnowledgeBase]
     assert (calibration.identity, calibration.rules) == (first["identity"], 2)
     cells = place_of(first["identity"])
     done = {path: path.stat().st_mtime_ns for path in cells.rglob("scores.parquet")}
-    assert len(done) == 4  # of each table a tune, and what the model associates
+    assert len(done) == 4  # of each table a tune, and the untuned model
     whole = job.calibrate(tiny)
     assert whole["evidence"][:2] == first["evidence"]
     assert (len(whole["evidence"]), whole["rules"], whole["intervals"]) == (3, 2, False)
@@ -149,26 +149,25 @@ def test_a_table_beyond_the_calibration_says_so(trials: list[KnowledgeBase], tin
 
 def test_a_model_that_is_asked_has_nearer_rates(untuned: list[KnowledgeBase], tiny: str) -> None:
     kb, weights = untuned[1], locate(tiny)
-    associated = [-2.0, 2.0, -1.5, 1.5, -1.0, 1.0, -0.5, 0.5, 0.0]
+    nats = [-2.0, 2.0, -1.5, 1.5, -1.0, 1.0, -0.5, 0.5, 0.0]
     calibration = Calibration(
         model=known_as(tiny),
         identity=weights.identity,
         evidence=tuple(
-            Evidence(rule=f"{n}", early=0.4, rate=0.5 + n / 9, groups=3, relations=2, association=n)
-            for n in associated
+            Evidence(rule=f"{n}", early=0.4, rate=0.5 + n / 9, groups=3, relations=2, prior=n) for n in nats
         ),
     )
     keep(calibration)
     plain = forecast(kb, model=tiny)
-    assert (plain["calibration"]["asked"], plain["rules"][0]["association"]) == (False, None)
+    assert (plain["calibration"]["asked"], plain["rules"][0]["prior"]) == (False, None)
     assert plain["calibration"]["error"] == pytest.approx(calibration.error)
     found = forecast(kb, model=tiny, ask_model=True)
     (rule,) = found["rules"]
     table = TrainingTable.whole(kb)
     (asked,), early = ask_stated(table), train_early(table.patterns)
-    (own,) = associations(table, [asked], weights)
+    (own,) = priors(table, [asked], weights)
     assert own is not None
-    assert rule["association"] == pytest.approx(own.nats)
+    assert rule["prior"] == pytest.approx(own.nats)
     mean = asked.questions.mean(early.probabilities(asked.questions))
     assert rule["rate"]["mean"] == pytest.approx(calibration.rate(mean, own.nats).mean)
     assert rule["rate"]["mean"] != pytest.approx(plain["rules"][0]["rate"]["mean"], abs=1e-3)

@@ -36,7 +36,7 @@ def forecast(
         A table (CSV, TSV, JSON, JSONL, Parquet, Excel; columns subject, relation, answer), a YAML file or a
         built-in. In a table without rules, the relations that go together are found.
     model
-        Whose rate is forecast, if it is calibrated (the default model is; others by `spillover calibrate`).
+        Whose rate is forecast, if it is calibrated (by `spillover calibrate`).
         Nothing of the model itself is needed, but with --ask-model.
     norm
         nuclear: factorized matrices, as language models have; frobenius: the merged matrix.
@@ -54,7 +54,7 @@ def forecast(
     queries
         Parquet file to write with the margin of every held-out subject.
     ask_model
-        Ask the untuned model what it associates with the facts of stated rules: rates are nearer then.
+        Ask the untuned model what it already says of stated rules: rates are nearer then.
     seed
         Seed of the bridges that a rule draws.
     """

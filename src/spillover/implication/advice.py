@@ -142,9 +142,7 @@ class _Changed:
             per_group=size,
             subjects=edited.moved,
             margin=left.mean(after.margins(left)),
-            rate=(
-                self._rates.after(edited.patterns).rate(left, self._rule.association) if self._rates else None
-            ),
+            rate=(self._rates.after(edited.patterns).rate(left, self._rule.prior) if self._rates else None),
             relative_gap=after.certificate.relative_gap,
             certified=bool(after.certificate.relative_gap <= self._settings.tol),
         )

@@ -29,7 +29,7 @@ class AskedRule:
     questions: Questions
     p_value: float = nan
     """That the answers do not go together, as discovery has it; NaN for stated and untested rules."""
-    association: float | None = None
+    prior: float | None = None
     """Nats by which the untuned model, told the fact, prefers the rule's answer to an even guess among the
     candidates; None where it was not asked."""
 

@@ -1,8 +1,8 @@
 """A calibration: what a language model did on tables that it was tuned on -> how often it follows a rule.
 
-The early probability (`early.py`) of a rule's answers is known of any table before training, and what the
-untuned model associates with a fact (`association.py`) as soon as it is asked. How often a tuned model gives
-the answers was measured on some tables; between them lies one curve, and around it a conformal interval.
+The early probability (`early.py`) of a rule's answers is known of any table before training, and the untuned
+model's prior as soon as it is asked. How often a tuned model gives the answers was measured on some tables;
+between them lies one curve, and around it a conformal interval.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Evidence:
     """Of the rule, those that have held-out subjects."""
     relations: int
     """Of the table."""
-    association: float | None = None
+    prior: float | None = None
     """Nats by which the untuned model, told the fact, prefers the rule's answer to an even guess among the
     candidates; None where it was not asked."""
 
@@ -70,28 +70,28 @@ class Calibration:
         if self.rules < 2:
             raise MarginError("a calibration needs tunes of at least two rules")
 
-    def rates(self, early: np.ndarray, association: float | None = None) -> np.ndarray:
-        """The expected rate at each early probability, and where the model was asked, at its association."""
-        curve = self._curve(association)
-        return _expected(curve.line, _regressors(early, association if curve.asked else None))
+    def rates(self, early: np.ndarray, prior: float | None = None) -> np.ndarray:
+        """The expected rate at each early probability, and where the model was asked, at its prior."""
+        curve = self._curve(prior)
+        return _expected(curve.line, _regressors(early, prior if curve.asked else None))
 
-    def rate(self, early: float, association: float | None = None) -> Rate:
+    def rate(self, early: float, prior: float | None = None) -> Rate:
         """The rate of a rule whose held-out subjects have that early probability as their mean."""
-        mean = float(self.rates(np.array([early]), association)[0])
-        room = self._curve(association).width * float(_spread(np.array([mean]))[0])
+        mean = float(self.rates(np.array([early]), prior)[0])
+        room = self._curve(prior).width * float(_spread(np.array([mean]))[0])
         return Rate(mean=mean, low=max(0.0, mean - room), high=min(1.0, mean + room))
 
-    def beyond(self, groups: int, relations: int, association: float | None = None) -> str | None:
+    def beyond(self, groups: int, relations: int, prior: float | None = None) -> str | None:
         """What of a rule and its table lies outside of what was measured; None where nothing does."""
         for what, value in (("groups", groups), ("relations", relations)):
             seen = [getattr(each, what) for each in self.evidence]
             if not min(seen) <= value <= max(seen):
                 return f"{value:,} {what}, where the calibration has {min(seen)} to {max(seen)}"
-        if association is not None and self._curve(association).asked:
-            nats = [each.association for each in self.evidence if each.association is not None]
-            if not min(nats) <= association <= max(nats):
+        if prior is not None and self._curve(prior).asked:
+            nats = [each.prior for each in self.evidence if each.prior is not None]
+            if not min(nats) <= prior <= max(nats):
                 return (
-                    f"the model prefers its answers by {association:.1f} nats, where the calibration has "
+                    f"the model prefers its answers by {prior:.1f} nats, where the calibration has "
                     f"{min(nats):.1f} to {max(nats):.1f}"
                 )
         return None
@@ -110,11 +110,11 @@ class Calibration:
 
     @property
     def error_asked(self) -> float | None:
-        """The same of rates with the model's association; None where it was asked too few rules."""
+        """The same of rates with the model's prior; None where it was asked too few rules."""
         return self._of_both and self._of_both.error
 
-    def _curve(self, association: float | None) -> "_Curve":
-        return self._of_table if association is None else self._of_both or self._of_table
+    def _curve(self, prior: float | None) -> "_Curve":
+        return self._of_table if prior is None else self._of_both or self._of_table
 
     @cached_property
     def _of_table(self) -> "_Curve":
@@ -122,7 +122,7 @@ class Calibration:
 
     @cached_property
     def _of_both(self) -> "_Curve | None":
-        asked = [each for each in self.evidence if each.association is not None]
+        asked = [each for each in self.evidence if each.prior is not None]
         enough = len({each.rule for each in asked}) >= FEWEST_RULES
         return _learn(asked, asked=True) if enough else None
 
@@ -132,7 +132,7 @@ class _Curve:
     """Where rates lie, and how far from it they fall."""
 
     asked: bool
-    """Whether it reads the model's association, too."""
+    """Whether it reads the model's prior, too."""
     line: np.ndarray
     """Intercept and slopes, in log-odds."""
     width: float
@@ -145,8 +145,8 @@ class _Curve:
 
 def _learn(evidence: Sequence[Evidence], *, asked: bool) -> _Curve:
     early, rates = (np.array([getattr(each, name) for each in evidence]) for name in ("early", "rate"))
-    association = np.array([each.association for each in evidence], float) if asked else None
-    regressors = _regressors(early, association)
+    prior = np.array([each.prior for each in evidence], float) if asked else None
+    regressors = _regressors(early, prior)
     _, rule = np.unique([each.rule for each in evidence], return_inverse=True)
     weights = 1 / np.bincount(rule)[rule]  # a rule's sum to 1
     by_others, rules = np.empty(rates.size), int(rule.max()) + 1
@@ -166,13 +166,13 @@ def _learn(evidence: Sequence[Evidence], *, asked: bool) -> _Curve:
     )
 
 
-def _regressors(early: np.ndarray, association: np.ndarray | float | None) -> np.ndarray:
-    """(n, 2), or with associations (n, 3): what the log-odds of a rate are linear in. Beyond a nat an
-    association counts by its logarithm, as arcsinh does it.
+def _regressors(early: np.ndarray, prior: np.ndarray | float | None) -> np.ndarray:
+    """(n, 2), or with priors (n, 3): what the log-odds of a rate are linear in. Beyond a nat a prior
+    counts by its logarithm, as arcsinh does it.
     """
     columns = [np.ones_like(early), logit(np.clip(early, _CLIP, 1 - _CLIP))]
-    if association is not None:
-        columns.append(np.broadcast_to(np.arcsinh(association), early.shape))
+    if prior is not None:
+        columns.append(np.broadcast_to(np.arcsinh(prior), early.shape))
     return np.stack(columns, axis=1)
 
 

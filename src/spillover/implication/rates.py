@@ -20,32 +20,32 @@ class Rates:
         """Those of another table."""
         return Rates(self.calibration, patterns)
 
-    def rate(self, questions: Questions, association: float | None = None) -> Rate | None:
-        """That of a rule, with the model's association where it was asked; None where nobody is held out, and
+    def rate(self, questions: Questions, prior: float | None = None) -> Rate | None:
+        """That of a rule, with the model's prior where it was asked; None where nobody is held out, and
         where `why_not` says why.
         """
-        if not questions.pattern.size or self.why_not(questions, association):
+        if not questions.pattern.size or self.why_not(questions, prior):
             return None
-        return self.calibration.rate(questions.mean(self._early.probabilities(questions)), association)
+        return self.calibration.rate(questions.mean(self._early.probabilities(questions)), prior)
 
-    def of_each(self, questions: Questions, association: float | None = None) -> np.ndarray:
+    def of_each(self, questions: Questions, prior: float | None = None) -> np.ndarray:
         """(Q,), the expected rate of each question; NaN where there is none."""
-        if not questions.pattern.size or self.why_not(questions, association):
+        if not questions.pattern.size or self.why_not(questions, prior):
             return np.full(questions.pattern.size, np.nan)
-        return self.calibration.rates(self._early.probabilities(questions), association)
+        return self.calibration.rates(self._early.probabilities(questions), prior)
 
-    def why_not(self, questions: Questions, association: float | None = None) -> str | None:
+    def why_not(self, questions: Questions, prior: float | None = None) -> str | None:
         """Why the calibration says nothing of a rule; None where it does, or where nobody is held out."""
         if not questions.pattern.size:
             return None
         if not self._early.reached:
             return "the table contradicts itself too much to be learned"
         groups = np.unique(questions.group).size
-        return self.calibration.beyond(groups, len(self._early.patterns.relations), association)
+        return self.calibration.beyond(groups, len(self._early.patterns.relations), prior)
 
 
 def evidence(
-    early: Early, rule: AskedRule, *, name: str, rate: float, association: float | None = None
+    early: Early, rule: AskedRule, *, name: str, rate: float, prior: float | None = None
 ) -> Evidence:
     """What was measured of one rule of a table that a model was tuned on."""
     return Evidence(
@@ -54,5 +54,5 @@ def evidence(
         rate=rate,
         groups=np.unique(rule.questions.group).size,
         relations=len(early.patterns.relations),
-        association=association,
+        prior=prior,
     )

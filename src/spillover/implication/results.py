@@ -92,7 +92,7 @@ class RuleForecast:
     margin: Spread
     rate: Rate | None
     """At which a calibrated model will give the rule's answer; None where no calibration covers it."""
-    association: float | None
+    prior: float | None
     """Nats by which the untuned model, told the fact, prefers that answer to a guess; None if not asked."""
     top1: float
     chance: float
@@ -111,7 +111,7 @@ class Calibrated:
     error: float
     """Mean absolute error of a rate, by the curve of all other rules."""
     asked: bool
-    """Whether rates rest on what the model associates, too."""
+    """Whether rates rest on what the untuned model already says, too."""
     coverage: float
     """Of the intervals, over new rules."""
 
@@ -199,7 +199,7 @@ def describe_calibration(rates: Rates | None, rules: Sequence[AskedRule] = ()) -
     if rates is None:
         return None
     used = rates.calibration
-    asked = used.error_asked if any(rule.association is not None for rule in rules) else None
+    asked = used.error_asked if any(rule.prior is not None for rule in rules) else None
     return Calibrated(
         model=used.model,
         rules=used.rules,
@@ -231,8 +231,8 @@ def forecast_rule(solved: Fit, rule: AskedRule, rates: Rates | None = None) -> R
             min=float(margins.min()) if margins.size else nan,
             max=float(margins.max()) if margins.size else nan,
         ),
-        rate=rates.rate(questions, rule.association) if rates else None,
-        association=rule.association,
+        rate=rates.rate(questions, rule.prior) if rates else None,
+        prior=rule.prior,
         top1=top1,
         chance=chance,
         p_value=rule.p_value,
@@ -268,7 +268,7 @@ def subject_margins(solved: Fit, rules: Sequence[AskedRule], rates: Rates | None
             answers.take(pa.array(questions.answer[rows])),
             pa.array(solved.margins(questions)[rows]),
             pa.array(
-                rates.of_each(questions, rule.association)[rows] if rates else [None] * rows.size,
+                rates.of_each(questions, rule.prior)[rows] if rates else [None] * rows.size,
                 from_pandas=True,
             ),
         ]
@@ -301,6 +301,6 @@ def collect_notes(
         lines.append(f"... and {len(found) - _HOPS:,} more second hops")
     for rule in rules:
         names = f"{patterns.relations[rule.fact]} -> {patterns.relations[rule.implication]}"
-        if rates and (why := rates.why_not(rule.questions, rule.association)):
+        if rates and (why := rates.why_not(rule.questions, rule.prior)):
             lines.append(f"no rate is forecast for {names}: {why}")
     return tuple(lines)

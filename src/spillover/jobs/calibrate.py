@@ -14,10 +14,10 @@ from spillover.implication.asking import ask_stated
 from spillover.implication.calibration import FEWEST_RULES, Calibration, Evidence
 from spillover.implication.early import train_early
 from spillover.implication.rates import evidence
-from spillover.jobs.associations import associations
 from spillover.jobs.audit import pooled
 from spillover.jobs.audit_plan import plan_audit
 from spillover.jobs.calibrations import keep, known_as, place_of
+from spillover.jobs.priors import priors
 from spillover.knowledge.schema import KnowledgeBase
 from spillover.knowledge.training import TrainingTable
 from spillover.knowledge.trials import trials
@@ -88,7 +88,7 @@ def measure(
     early = train_early(table.patterns)
     measured = outcome(scores, kb.rules)["rules"]
     stated = ask_stated(table)
-    associated = associations(table, stated, weights, place=place, progress=progress)
-    for rule, asked, its, of_rule in zip(kb.rules, stated, associated, measured, strict=True):
+    own = priors(table, stated, weights, place=place, progress=progress)
+    for rule, asked, its, of_rule in zip(kb.rules, stated, own, measured, strict=True):
         rate = of_rule["top1"]["after"]
-        yield evidence(early, asked, name=rule.name, rate=rate, association=its and its.nats)
+        yield evidence(early, asked, name=rule.name, rate=rate, prior=its and its.nats)

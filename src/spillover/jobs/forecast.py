@@ -60,10 +60,9 @@ def forecast(
 ) -> dict[str, Any]:
     """The margin of every held-out implication that training on the table will leave the model with.
 
-    Where `model` is calibrated (`calibrate`; the default model is), each rule has the rate at which it will
-    follow it, too; nothing of the model itself is needed, but with `ask_model`: then it is asked, untuned,
-    what it associates with the facts of stated rules, by which rates are nearer. None: no rates, as for the
-    Frobenius norm.
+    Where `model` is calibrated (`calibrate`), each rule has the rate at which it will follow it, too; nothing of
+    the model itself is needed, but with `ask_model`: then it is asked, untuned, what it already says of
+    stated rules, by which rates are nearer. None: no rates, as for the Frobenius norm.
 
     Returns the document of `spillover forecast --json` (NaN where undefined). `norm`, `penalty`, `tol` and
     `time_limit` are those of `implication.margins.FitSettings`. Where a rule draws its bridges, the table is
@@ -89,9 +88,9 @@ def forecast(
     if table.rules:
         stated = ask_stated(table)
         if rates and ask_model:
-            from spillover.jobs.associations import with_associations  # which loads torch
+            from spillover.jobs.priors import with_priors  # which loads torch
 
-            stated = with_associations(table, stated, rates.calibration, progress)
+            stated = with_priors(table, stated, rates.calibration, progress)
         rules, discovery = [(rule, forecast_rule(solved, rule, rates)) for rule in stated], None
     else:
         rules, discovery = _discover(solved, rates, seed, progress)

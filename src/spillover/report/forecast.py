@@ -63,7 +63,7 @@ def forecast_table(results: Mapping[str, Any]) -> RenderableType:
 
 
 def _rated(used: Mapping[str, Any]) -> str:
-    asking = ", with what it associates untuned" if used["asked"] else "; nearer with --ask-model"
+    asking = ", with what it says untuned" if used["asked"] else "; nearer with --ask-model"
     return _RATED.format(**{**used, "error": percent(used["error"]), "asking": asking})
 
 
@@ -196,7 +196,7 @@ def calibration_table(results: Mapping[str, Any]) -> RenderableType:
         f"are off by {percent(results['error'])} on average."
     )
     if results["error_asked"] is not None:
-        said += f" With --ask-model, which reads what it associates, by {percent(results['error_asked'])}."
+        said += f" With --ask-model, which reads what it says untuned, by {percent(results['error_asked'])}."
     if not results["intervals"]:
         said += " Too few rules for intervals; a larger --budget goes on from here."
     legend = (

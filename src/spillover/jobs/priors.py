@@ -1,4 +1,4 @@
-"""What an untuned model says of a rule's implication once it is told the fact: its own association."""
+"""What an untuned model already says of a rule's implication once it is told the fact: its prior."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ _SUBJECTS = 4  # of each group
 
 
 @dataclass(frozen=True, kw_only=True)
-class Association:
+class Prior:
     """Of one rule, as means over its groups."""
 
     nats: float
@@ -32,14 +32,14 @@ class Association:
     """Of the rule's answer among them; 0 is the first."""
 
 
-def associations(
+def priors(
     table: TrainingTable,
     rules: Sequence[AskedRule],
     weights: Weights,
     *,
     place: Path | None = None,
     progress: Progress = silent,
-) -> list[Association | None]:
+) -> list[Prior | None]:
     """Ask the untuned model "{subject's fact}. {the implication's prompt}" for four held-out subjects of each
     group; None for a rule of which nobody is held out, or whose relations' words are not known.
 
@@ -56,31 +56,33 @@ def associations(
         if folder.state is not State.DONE:
             folder.compute(progress)
         found = folder.answers()
-    return [_association(groups, found) for groups in asked]
+    return [_prior(groups, found) for groups in asked]
 
 
-def with_associations(
+def with_priors(
     table: TrainingTable, rules: Sequence[AskedRule], calibration: Calibration, progress: Progress = silent
 ) -> list[AskedRule]:
-    """The rules with what the calibrated model associates. Raises ModelError, also if its weights changed."""
+    """The rules with the calibrated model's priors. Raises ModelError, also if its weights changed."""
     weights = locate(calibration.model, log=lambda line: progress(line, 0, 0))
     if weights.identity != calibration.identity:
         raise ModelError(
             f"{calibration.model} has other weights than it was calibrated with; calibrate it anew "
             f"(spillover calibrate --model {calibration.model}), or forecast without asking it"
         )
-    found = associations(table, rules, weights, progress=progress)
-    return [replace(rule, association=its and its.nats) for rule, its in zip(rules, found, strict=True)]
+    found = priors(table, rules, weights, progress=progress)
+    return [replace(rule, prior=its and its.nats) for rule, its in zip(rules, found, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
+    """What is asked of one group of a rule."""
+
     asked: list[Question]
     right: int
     """Place of the rule's answer among the completions."""
 
 
-def _association(groups: list[_Group], found: Mapping[Question, Answered]) -> Association | None:
+def _prior(groups: list[_Group], found: Mapping[Question, Answered]) -> Prior | None:
     if not groups:
         return None
     nats, ranks = [], []
@@ -89,7 +91,7 @@ def _association(groups: list[_Group], found: Mapping[Question, Answered]) -> As
         nats.append(log_softmax(logprobs, axis=1)[:, group.right].mean() + np.log(logprobs.shape[1]))
         ranks.append(rank_matrix(logprobs)[:, group.right].mean())
     nats, rank = float(np.mean(nats)), float(np.mean(ranks))
-    return None if np.isnan(nats) else Association(nats=nats, rank=rank)
+    return None if np.isnan(nats) else Prior(nats=nats, rank=rank)
 
 
 def _questions(table: TrainingTable, rule: AskedRule) -> list[_Group]:

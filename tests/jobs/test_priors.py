@@ -1,4 +1,4 @@
-"""What an untuned model associates: by hand from its log-probabilities, and what is asked of whom."""
+"""What an untuned model already says: by hand from its log-probabilities, and what is asked of whom."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 from spillover.cells.compute import locate
 from spillover.cells.folder import Answered
 from spillover.implication.asking import ask_stated
-from spillover.jobs import associations as job
-from spillover.jobs.associations import Association, associations
+from spillover.jobs import priors as job
+from spillover.jobs.priors import Prior, priors
 from spillover.knowledge.schema import KnowledgeBase, Triple
 from spillover.knowledge.training import TrainingTable
 from spillover.llm import models
@@ -18,9 +18,9 @@ from spillover.llm.score import score
 from tests.jobs.test_calibrate import trial
 
 
-def asked(kb: KnowledgeBase, tiny: str, place: Path | None = None) -> list[Association | None]:
+def asked(kb: KnowledgeBase, tiny: str, place: Path | None = None) -> list[Prior | None]:
     table = TrainingTable.whole(kb)
-    return associations(table, ask_stated(table), locate(tiny), place=place)
+    return priors(table, ask_stated(table), locate(tiny), place=place)
 
 
 def with_distractor(kb: KnowledgeBase) -> KnowledgeBase:
@@ -72,12 +72,12 @@ def test_in_a_place_it_is_asked_once(tiny: str, tmp_path: Path) -> None:
     assert scores.stat().st_mtime_ns == written
 
 
-def test_nothing_is_associated_where_words_are_unknown_or_nobody_is_held_out(tiny: str) -> None:
+def test_there_is_no_prior_where_words_are_unknown_or_nobody_is_held_out(tiny: str) -> None:
     kb = trial("lives", "codes", 4)
     assert asked(kb, tiny) == [None]
     table = TrainingTable.whole(trial("lives", "codes", 1))
     (rule,) = ask_stated(table)
-    assert associations(replace(table, asked={}), [rule], locate(tiny)) == [None]
+    assert priors(replace(table, asked={}), [rule], locate(tiny)) == [None]
     question = job.Question(prompt="Mara codes", completions=(" c0", " c1"))
     answered = Answered(logprobs=np.array([-1.0, np.nan]), reasons=(None, "no token of it"))
-    assert job._association([job._Group(asked=[question], right=0)], {question: answered}) is None
+    assert job._prior([job._Group(asked=[question], right=0)], {question: answered}) is None
