@@ -121,13 +121,13 @@ def _chart(rows: list[dict[str, Any]], settings: DepthSettings) -> Chart:
             yOffset=alt.YOffset("model:N", sort=list(NORMS)),
             color=alt.Color("model:N", scale=SCALE, sort=list(NORMS), legend=legend(None)),
         )
-        scale = alt.Scale(domain=[0, 1])
+        axis = {"title": "probability of the held-out answers", "scale": alt.Scale(domain=[0, 1])}
         ranges = base.mark_rule(strokeWidth=2).encode(
-            x=alt.X("held_out_probability_least:Q", title="probability of the held-out answers", scale=scale),
+            x=alt.X("held_out_probability_least:Q", **axis),
             x2="held_out_probability_most:Q",
         )
         means = base.mark_point(filled=True, size=70).encode(
-            x=alt.X("held_out_probability:Q", title="probability of the held-out answers", scale=scale),
+            x=alt.X("held_out_probability:Q", **axis),
             tooltip=["transformer:N", "model:N", alt.Tooltip("held_out_probability:Q", format=".2f")],
         )
         guess = alt.Chart(data([{"guess": 1 / settings.groups}])).mark_rule(color=NULL, strokeDash=[1, 3])
