@@ -72,6 +72,7 @@ def solve(
         while True:
             with _float64(given):
                 splitting.advance()
+                splitting.repair(tol)
             now = SolverState(
                 iterations=splitting.iterations,
                 seconds=time.perf_counter() - started,

@@ -3,7 +3,8 @@
 After Parikh and Boyd (2014), "Block splitting for distributed optimization". Each round shrinks the
 singular values of W, projects the rows of logits, and steps onto the graph of (W, logits of W) by one
 sparse system whose factor is kept. Relations tie any number of examples together, yet that step is exact,
-so the rate does not depend on the table's degrees. Every few rounds Anderson acceleration leaps ahead.
+so the rate does not depend on the table's degrees. Every few rounds Anderson acceleration leaps ahead. Once
+the gap is nearly closed, the points are repaired (`repair.py`), which half of the rounds were spent on.
 """
 
 from concurrent.futures import Executor
@@ -16,6 +17,7 @@ from spillover.margin.certificate import dual_value
 from spillover.margin.logits import Logits
 from spillover.margin.problem import MarginProblem
 from spillover.margin.reduction import Reduction
+from spillover.margin.repair import Repair
 from spillover.margin.solution import Solution
 from spillover.margin.streamed_logits import StreamedLogits
 from spillover.margin.whole_logits import WholeLogits
@@ -24,6 +26,7 @@ _LOOK = 10  # rounds between two looks at the gap
 _PRIMAL_FIRST = 2.0  # the ratio of lags that is aimed at, dual over primal
 _BALANCE = np.log(2.0)  # how far the balance of the two sides moves at once, at most
 _SPACING = 1.5  # ratio of the rounds between two moves
+_REACH = 10.0  # how many times smaller the first repair is expected to make the gap
 _TINY = 5_000  # unknowns and logits for which a leap costs next to nothing
 _STREAM = 30_000_000  # logits beyond which they are not held whole: 240 MB
 
@@ -43,6 +46,9 @@ class Splitting:
             self._logits: Logits = StreamedLogits(problem, reduced, features, pool)
         else:
             self._logits = WholeLogits(problem, reduced)
+        self._repair = None
+        if features is not None and problem.hard and problem.norm == "nuclear":
+            self._repair = Repair(features, reduced.labels)
         self._onto_graph = reduced.normal_solver(self._logits.weights_na)
         self._rho = 1.0 / np.sqrt(reduced.examples)
         self._a = self._v = self._w = np.zeros(reduced.shape)
@@ -53,15 +59,23 @@ class Splitting:
         self._lags: list[tuple[float, float]] = []
         self._next_balance = 0
         self.iterations = 0
+        self._gap, self._reach = np.inf, _REACH
         self.objective, self.lower_bound = np.inf, 0.0
         self.primal = self._w
         self.dual = self._logits.multipliers(self._rho)
+
+    @property
+    def relative_gap(self) -> float:
+        """Between the best points so far; infinite before there is a feasible one."""
+        return (self.objective - self.lower_bound) / self.objective if np.isfinite(self.objective) else np.inf
 
     def advance(self) -> None:
         """Some rounds with their leaps, and a look at the gap.
 
         Raises `np.linalg.LinAlgError` once W is not finite, for it will never be again.
         """
+        if self._lags and self.iterations >= self._next_balance:
+            self._rebalance()
         for _ in range(_LOOK // self._rounds):
             self._logits.remember(self._a)
             for _ in range(self._rounds):
@@ -69,8 +83,21 @@ class Splitting:
             self._a = self._logits.leap(self._a)
         self.iterations += _LOOK
         self._look()
-        if self._lags and self.iterations >= self._next_balance:
-            self._rebalance()
+
+    def repair(self, tol: float) -> None:
+        """Mend the worst constraints of the last points where that may bring the gap to `tol`, and keep what
+        is better than the best so far.
+        """
+        if self._repair is None or self.relative_gap <= tol or self._gap > self._reach * tol:
+            return
+        for w, smallest in self._repair.raise_margins(self._w):
+            self._keep_primal(w, *self._scaled(w, smallest))
+        for multipliers, pull in self._repair.lower_norm(self._logits.multipliers(self._rho)):
+            total, norm = float(multipliers.sum()), self._reduced.dual_norm(pull)
+            bound, scale = dual_value(total, norm, self._problem)
+            if bound > self.lower_bound:
+                self.lower_bound, self.dual = bound, multipliers * scale
+        self._reach = self._gap / max(self.relative_gap, np.finfo(float).tiny)
 
     def _round(self) -> None:
         self._v = self._norm_step()
@@ -92,23 +119,29 @@ class Splitting:
             self.lower_bound, self.dual = bound, self._logits.multipliers(self._rho) * scale
         missed_w, missed_z = self._logits.missed()
         value, scale = self._primal_value(missed_w)
-        if np.isnan(value):
-            value, scale = np.inf, 1.0
-        if value < self.objective or np.isinf(self.objective):
-            self.objective, self.primal = value, scale * self._w
+        self._keep_primal(self._w, value, scale)
+        self._gap = (value - bound) / value if np.isfinite(value) else np.inf
         estimate = min(max(self._reduced.value(self._v) + missed_z, self.lower_bound), self.objective)
         if np.isfinite(estimate) and np.isfinite(bound):
             self._lags.append((min(value, 1e3 * estimate) - estimate, estimate - bound))
 
+    def _keep_primal(self, w: Float[np.ndarray, "*w"], value: float, scale: float) -> None:
+        if value < self.objective or np.isinf(self.objective):
+            self.objective, self.primal = value, scale * w
+
     def _primal_value(self, missed: float) -> tuple[float, float]:
         """The objective at W scaled until every margin is 1 (soft margin: at W), and that scale."""
-        value = self._reduced.value(self._w)
         if not self._problem.hard:
-            return value + missed, 1.0
-        smallest = self._logits.smallest_margin()
+            value, scale = self._reduced.value(self._w) + missed, 1.0
+        else:
+            value, scale = self._scaled(self._w, self._logits.smallest_margin())
+        return (np.inf, 1.0) if np.isnan(value) else (value, scale)
+
+    def _scaled(self, w: Float[np.ndarray, "*w"], smallest: float) -> tuple[float, float]:
+        """The objective at w scaled until the smallest margin is 1, and that scale."""
         if smallest <= 0:
             return np.inf, 1.0
-        return value / smallest**self._problem.degree, 1 / smallest
+        return self._reduced.value(w) / smallest**self._problem.degree, 1 / smallest
 
     def _rebalance(self) -> None:
         """Raise ρ where the primal point lags, lower it where the dual does; the multipliers stay.
