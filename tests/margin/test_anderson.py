@@ -25,6 +25,19 @@ def test_leaps_solve_a_linear_map_that_plain_steps_hardly_move(stretch):
     assert errors[1] > 0.05
 
 
+def test_as_many_steps_as_it_remembers_are_directions_that_it_solves():
+    rng = np.random.default_rng(0)
+    target, q = rng.normal(size=4), np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    matrix = (q * np.linspace(-0.5, 0.98, 4)) @ q.T
+    left = []
+    for memory in (2, 4):
+        anderson, x = Anderson(np.ones(4), memory), np.zeros(4)
+        for _ in range(8):
+            x = anderson.leap(x, target + matrix @ (x - target))
+        left.append(np.linalg.norm(x - target))
+    assert left[1] < 1e-8 < left[0] / 10
+
+
 def test_a_leap_that_went_wrong_is_taken_back():
     anderson = Anderson(np.ones(2))
     first = anderson.leap(np.zeros(2), np.array([1.0, 0.0])).copy()

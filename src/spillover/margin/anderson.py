@@ -7,7 +7,7 @@ the combination whose residual is the least is taken instead of the plain step.
 import numpy as np
 from jaxtyping import Float
 
-_MEMORY = 10  # steps
+MEMORY = 10  # steps
 _RIDGE = 1e-10  # relative, keeps the small system solvable
 _WORSE = 2.0  # a residual this many times the best is taken back
 
@@ -15,14 +15,15 @@ _WORSE = 2.0  # a residual this many times the best is taken back
 class Anderson:
     """Where to go on from, given where the iteration was and where it has come.
 
-    `scale` weighs the coordinates so that the Euclidean norm is the iteration's own.
+    `scale` weighs the coordinates so that the Euclidean norm is the iteration's own; `memory` is how many
+    steps are remembered, each by two numbers for a coordinate.
     """
 
-    def __init__(self, scale: Float[np.ndarray, " size"]) -> None:
-        self._scale = scale
-        self._residuals = np.empty((_MEMORY, scale.size))
-        self._images = np.empty((_MEMORY, scale.size))
-        self._gram = np.empty((_MEMORY, _MEMORY))
+    def __init__(self, scale: Float[np.ndarray, " size"], memory: int = MEMORY) -> None:
+        self._scale, self._memory = scale, memory
+        self._residuals = np.empty((memory, scale.size))
+        self._images = np.empty((memory, scale.size))
+        self._gram = np.empty((memory, memory))
         self.clear()
 
     def clear(self) -> None:
@@ -43,16 +44,16 @@ class Anderson:
             return safe
         self._best = min(self._best, length)
         if self._last is not None:
-            slot = self._count % _MEMORY
+            slot = self._count % self._memory
             np.subtract(residual, self._last[0], out=self._residuals[slot])
             np.subtract(image, self._last[1], out=self._images[slot])
             self._count += 1
-            used = min(self._count, _MEMORY)
+            used = min(self._count, self._memory)
             self._gram[slot, :used] = self._gram[:used, slot] = self._residuals[:used] @ self._residuals[slot]
         self._last = residual, image
         if self._count < 2:
             return image.copy()  # what is remembered must not change with the iteration
-        used = min(self._count, _MEMORY)
+        used = min(self._count, self._memory)
         gram = self._gram[:used, :used]
         ridge = _RIDGE * np.trace(gram)
         if not np.finfo(np.float64).tiny < ridge < np.inf:  # nothing moves any more, or nothing holds it

@@ -7,13 +7,14 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
 
-from spillover.margin.anderson import Anderson
+from spillover.margin.anderson import MEMORY, Anderson
 from spillover.margin.logits import Margins
 from spillover.margin.problem import MarginProblem
 from spillover.margin.project import LogitProjection
 from spillover.margin.reduction import Reduction
 
-_REMEMBERED = 2_000_000  # unknowns and logits up to which the past is kept to leap from: 320 MB
+_REMEMBERED = 20_000_000  # unknowns and logits up to which the past is kept to leap from
+_HELD = 200_000_000  # numbers that it may take: 1.6 GB
 
 
 class WholeLogits:
@@ -30,7 +31,8 @@ class WholeLogits:
         self.b = np.zeros(reduced.logit_shape)
         self._u = self._z = self._logits = self.b
         size = self.b.size + int(np.prod(reduced.shape))
-        self._anderson = Anderson(self._scale()) if size <= _REMEMBERED else None
+        memory = min(MEMORY, _HELD // (2 * size))
+        self._anderson = Anderson(self._scale(), memory) if size <= _REMEMBERED else None
         self._before = np.empty(0)
 
     def begin(
