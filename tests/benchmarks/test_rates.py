@@ -1,5 +1,6 @@
 """The benchmark of rates: what it writes of a table, that it goes on, and how it judges."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -7,6 +8,8 @@ import pytest
 
 from benchmarks import rate_figures, rates
 from spillover.cells.plan import one_after_another
+from spillover.implication.calibration import FEWEST_RULES, Evidence
+from spillover.jobs.calibrations import calibration_of
 from spillover.knowledge.schema import KnowledgeBase
 from tests.jobs.test_calibrate import trial
 from tests.tiny_models import save_tiny_model
@@ -53,3 +56,28 @@ def test_tables_are_counted_and_those_that_are_done_are_not_tuned_again(
     for point, row in zip(points, (first, both[len(first) :]), strict=True):
         assert point.seen.rate == sum(each["first"] for each in row) / sum(each["held_out"] for each in row)
         assert 0 < point.seen.early < 1
+
+
+def test_the_calibration_that_is_shipped_is_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SPILLOVER_CACHE", str(tmp_path))
+    shipped = calibration_of()
+    assert shipped is not None
+    assert shipped.rules > 2 * FEWEST_RULES
+    measured = [{(row["table"], row["rule"]) for row in _rows(part)} for part in rates.PARTS]
+    assert len(shipped.evidence) == sum(map(len, measured))
+    whole = rates.tables
+    monkeypatch.setattr(
+        rate_figures, "tables", lambda part: whole(part)[:2]
+    )  # all of them take half a minute
+    anew = [point.seen for part in rates.PARTS for point in rate_figures.points(part)]
+    assert all(any(_alike(each, it) for each in shipped.evidence) for it in anew)
+
+
+def _rows(part: str) -> list[dict]:
+    return pq.read_table(rates.rates_file(part)).to_pylist()
+
+
+def _alike(one: Evidence, other: Evidence) -> bool:
+    return one == replace(other, early=one.early) and one.early == pytest.approx(other.early, abs=1e-3)

@@ -60,7 +60,7 @@ def forecast(
 ) -> dict[str, Any]:
     """The margin of every held-out implication that training on the table will leave the model with.
 
-    Where `model` is calibrated (`calibrate`), each rule has the rate at which it will follow it, too; nothing
+    Where `model` is calibrated (the default model is, others by `calibrate`), each rule has the rate at which it will follow it, too; nothing
     of the model itself is needed, but with `ask_model`: then it is asked, untuned, what it already says of
     stated rules, by which rates are nearer. None: no rates, as for the Frobenius norm.
 
