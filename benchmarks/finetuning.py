@@ -1,4 +1,5 @@
-"""Fine-tuning SmolLM2-135M on city-language (120 short examples, batch 8): TRL's SFTTrainer against ours.
+"""Fine-tuning SmolLM2-135M on city-language (120 short examples, batch 8): TRL's SFTTrainer against ours:
+`python -m benchmarks.finetuning`.
 
 SFTTrainer as it comes (bfloat16, activations computed again), and in float32 with its activations kept, which
 is what we do. It is given our batches in our order, so that the losses can be compared step by step. Beside
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -35,6 +36,7 @@ _EXAMPLES = examples(split(load("city-language"), 0))
 
 def sft(config: FineTuneConfig, *, as_it_comes: bool = True) -> tuple[float, list[float]]:
     """Seconds of SFTTrainer, and the loss of each step."""
+    disable_progress_bars()
     model, tokenizer = models.load(models.locate(models.DEFAULT_MODEL))
     rows = encode_examples(tokenizer, _EXAMPLES)
     told = [{"prompt": each.prompt, "completion": each.completion} for each in _EXAMPLES]
@@ -150,5 +152,8 @@ def _order(rows: list[Row], config: FineTuneConfig) -> list[int]:
 
 
 if __name__ == "__main__":
-    seconds, losses = SIDES[sys.argv[1]]()
-    print(json.dumps({"seconds": seconds, "losses": losses}))
+    if len(sys.argv) == 1:
+        main()
+    else:
+        seconds, losses = SIDES[sys.argv[1]]()
+        print(json.dumps({"seconds": seconds, "losses": losses}))
