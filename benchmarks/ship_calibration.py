@@ -1,7 +1,7 @@
 """The calibration of the default model that comes with the package: `python -m benchmarks.ship_calibration`.
 
-Made of all that `rates.py` measured. `rate_figures.py` judges the one of the part `build` alone, on rules that
-it has not seen; more rules make this one no worse, and its intervals nearer.
+Made of all that `rates.py` measured. `rate_figures.py` judges the one of the part `build` alone, on rules
+that it has not seen; more rules make this one no worse, and its intervals nearer.
 """
 
 from pathlib import Path

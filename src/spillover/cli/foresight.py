@@ -36,7 +36,7 @@ def forecast(
         A table (CSV, TSV, JSON, JSONL, Parquet, Excel; columns subject, relation, answer), a YAML file or a
         built-in. In a table without rules, the relations that go together are found.
     model
-        Whose rate is forecast, if it is calibrated, as the default model is (others by `spillover calibrate`).
+        Whose rate is forecast, if it is calibrated: the default model is, others by `spillover calibrate`.
         Nothing of the model itself is needed, but with --ask-model.
     norm
         nuclear: factorized matrices, as language models have; frobenius: the merged matrix.

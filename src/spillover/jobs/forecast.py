@@ -60,9 +60,10 @@ def forecast(
 ) -> dict[str, Any]:
     """The margin of every held-out implication that training on the table will leave the model with.
 
-    Where `model` is calibrated (the default model is, others by `calibrate`), each rule has the rate at which it will follow it, too; nothing
-    of the model itself is needed, but with `ask_model`: then it is asked, untuned, what it already says of
-    stated rules, by which rates are nearer. None: no rates, as for the Frobenius norm.
+    Where `model` is calibrated (the default model is, others by `calibrate`), each rule has the rate at which
+    it will follow it, too; nothing of the model itself is needed, but with `ask_model`: then it is asked,
+    untuned, what it already says of stated rules, by which rates are nearer. None: no rates, as for the
+    Frobenius norm.
 
     Returns the document of `spillover forecast --json` (NaN where undefined). `norm`, `penalty`, `tol` and
     `time_limit` are those of `implication.margins.FitSettings`. Where a rule draws its bridges, the table is
