@@ -16,6 +16,7 @@ from spillover.margin.certificate import Certificate, certificate
 from spillover.margin.problem import MarginProblem, Norm, from_patterns
 from spillover.margin.solution import Solution, SolverState
 from spillover.margin.solve import solve
+from spillover.margin.whole_logits import remembered
 
 PENALTY = 1.0
 """Of the soft margin that contradictions call for. Where a subject has one triple it is the hard one:
@@ -170,8 +171,12 @@ def _bytes(patterns: Patterns) -> int:
     """What a fit allocates at most: every large array is a W, its smaller Gram matrix, or the logits.
 
     At first every multiplier is positive, so a sparse one is as large as a logit: 12 bytes in the iteration,
-    its best point, the certificate, and each of their steps. The copies of each were measured.
+    its best point, the certificate, and each of their steps. The copies of each were measured. The past to
+    leap from is held beside them, and six copies of its newest step.
     """
     columns, answers = len(patterns.subjects) + len(patterns.relations), len(patterns.answers)
     of_w, of_gram = 14 * 8 * columns * answers, 8 * 8 * min(columns, answers) ** 2
-    return of_w + of_gram + 70 * patterns.pattern.size * answers
+    size = (columns + patterns.pattern.size) * answers
+    steps = remembered(size)
+    of_past = 8 * (2 * steps + 6) * size if steps else 0
+    return of_w + of_gram + of_past + 70 * patterns.pattern.size * answers

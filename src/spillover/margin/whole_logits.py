@@ -17,6 +17,11 @@ _REMEMBERED = 20_000_000  # unknowns and logits up to which the past is kept to 
 _HELD = 200_000_000  # numbers that it may take: 1.6 GB
 
 
+def remembered(size: int) -> int:
+    """How many past steps are kept to leap from, with so many unknowns and logits; each takes both twice."""
+    return min(MEMORY, _HELD // (2 * size)) if size <= _REMEMBERED else 0
+
+
 class WholeLogits:
     """`Logits` whose b is an array (n, A)."""
 
@@ -30,9 +35,8 @@ class WholeLogits:
         self.weights_na = reduced.weights_n1 * reduced.copies_na
         self.b = np.zeros(reduced.logit_shape)
         self._u = self._z = self._logits = self.b
-        size = self.b.size + int(np.prod(reduced.shape))
-        memory = min(MEMORY, _HELD // (2 * size))
-        self._anderson = Anderson(self._scale(), memory) if size <= _REMEMBERED else None
+        steps = remembered(self.b.size + int(np.prod(reduced.shape)))
+        self._anderson = Anderson(self._scale(), steps) if steps else None
         self._before = np.empty(0)
 
     def begin(
