@@ -3,7 +3,7 @@
 PART is `build`, the built-in trials, or `opened`, trials of the rules of `opened_rules.yaml`, by which a
 calibration is judged once. The model is tuned on every table with two seeds, at the default settings. What
 came of a table goes to `benchmarks/rates-PART.parquet` as soon as it is done, a row for each rule, seed and
-group; tables that are in it are not tuned again. Takes two hours on two idle cores, a tune on each.
+group; tables that are in it are not tuned again. Takes three to four hours on two idle cores, a tune on each.
 """
 
 import sys
