@@ -15,19 +15,14 @@ from spillover.llm.names import DEFAULT_MODEL
 from spillover.runs.files import plain, write_json
 
 
-def shipped() -> Calibration:
-    """The calibration, made anew."""
-    evidence = tuple(point.seen for part in PARTS for point in points(part))
-    return Calibration(model=DEFAULT_MODEL, identity=locate(DEFAULT_MODEL).identity, evidence=evidence)
-
-
 def main() -> None:
     """Write it to where `jobs/calibrations.py` looks for it."""
-    calibration = shipped()
+    evidence = tuple(point.seen for part in PARTS for point in points(part))
+    calibration = Calibration(model=DEFAULT_MODEL, identity=locate(DEFAULT_MODEL).identity, evidence=evidence)
     path = Path(spillover.implication.__file__).parent / "data" / f"{DEFAULT_MODEL}.json"
     path.parent.mkdir(exist_ok=True)
     write_json(path, plain(calibration))
-    print(f"{len(calibration.evidence)} rules of tables, {calibration.rules} rules, in {path}")
+    print(f"{len(evidence)} rules of tables, {calibration.rules} rules, in {path}")
 
 
 if __name__ == "__main__":

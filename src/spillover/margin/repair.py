@@ -14,6 +14,8 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 from scipy.sparse.linalg import lsqr
 
+from spillover.margin.norms import shrink
+
 _PASSES = 5
 _STEPS = 20  # of LSQR in a pass
 _DOWN_TO = 0.03  # of the largest shortfall: those beyond are mended, to as much
@@ -47,7 +49,8 @@ class Repair:
         pull = self._constraints(example, answer, multipliers.shape[1]).T.tocsr()
         g = (pull @ value).reshape(-1, multipliers.shape[1])
         for _ in range(_PASSES):
-            value = np.maximum(value - lsqr(pull, _beyond_one(g).ravel(), iter_lim=_STEPS)[0], 0.0)
+            beyond_one = shrink(g, 1.0)  # what of the singular values lies above 1
+            value = np.maximum(value - lsqr(pull, beyond_one.ravel(), iter_lim=_STEPS)[0], 0.0)
             g = (pull @ value).reshape(g.shape)
             yield sp.csr_array((value, (example, answer)), shape=multipliers.shape), g
 
@@ -82,12 +85,3 @@ class Repair:
             (np.concatenate([x.data, -x.data]), (np.tile(of, 2), columns)),
             shape=(example.size, x.shape[1] * answers),
         )
-
-
-def _beyond_one(g: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-    """What of the singular values lies above 1."""
-    if g.shape[0] < g.shape[1]:
-        return _beyond_one(g.T).T
-    squares, q = np.linalg.eigh(g.T @ g)
-    q, sigma = q[:, squares > 1], np.sqrt(squares[squares > 1])
-    return (g @ q) @ ((1 - 1 / sigma)[:, None] * q.T)
