@@ -1,23 +1,21 @@
 """Does the forecast say how often, and better than counting? `python -m benchmarks.rate_figures`.
 
-Reads what `rates.py` measured. The calibration is made of the part `build` alone and judged on the rules of
-`opened`: a point is a rule of a table, over its seeds. Beside it stand the counts that it must beat, the
-margin, and the untuned model's own prior. Intervals are the 95% bootstrap's over rules.
+Reads what `rates.py` measured. The calibration is made of all parts but the last and judged on the rules of
+the last, once it is measured: a point is a rule of a table, over its seeds. Beside it stand the counts that
+it must beat, the margin, and the untuned model's own rank. Intervals are the 95% bootstrap's over rules.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import nan
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
-from benchmarks.rates import PARTS, rates_file, tables
+from benchmarks.rates import PARTS, measured_parts, rates_file, tables
 from spillover.implication.asking import ask_stated
-from spillover.implication.calibration import COVERAGE, Calibration, Evidence, Rate
-from spillover.implication.early import train_early
+from spillover.implication.calibration import COVERAGE, Calibration, Evidence, Prior, Rate
 from spillover.implication.margins import FitSettings, fit
 from spillover.implication.rates import evidence
 from spillover.knowledge.training import TrainingTable
@@ -37,14 +35,13 @@ class Point:
     bridges: float
     """Per group, as a mean."""
     counterexamples: float
-    prior_rank: float
-    """Mean rank of the rule's answer in the untuned model that is told the fact."""
     chance: float
 
     @property
-    def nats(self) -> float:
-        """By which that model prefers the rule's answer to an even guess."""
-        return nan if self.seen.prior is None else self.seen.prior
+    def prior(self) -> Prior:
+        """Of the untuned model, which was asked of every rule."""
+        assert self.seen.prior is not None
+        return self.seen.prior
 
 
 BASELINES: Mapping[str, Callable[[Point], float]] = {
@@ -54,7 +51,7 @@ BASELINES: Mapping[str, Callable[[Point], float]] = {
         np.log(max(point.bridges, 0.5)) - np.log1p(point.counterexamples) / 2
     ),
     "margin": lambda point: point.margin,
-    "own rank": lambda point: -point.prior_rank,
+    "own rank": lambda point: -point.prior.rank,
 }
 """What a forecast must beat, each by what it orders."""
 
@@ -68,48 +65,51 @@ def points(part: str) -> list[Point]:
     names = {name for name, _ in measured}
     for kb in (kb for kb in tables(part) if kb.name in names):
         table = TrainingTable.whole(kb)
-        early, solved = train_early(table.patterns), fit(table.patterns, FitSettings(time_limit=60))
+        solved = fit(table.patterns, FitSettings(time_limit=60))
         for number, (rule, asked) in enumerate(zip(kb.rules, ask_stated(table), strict=True)):
             rows = measured[kb.name, number]
             first, held_out = (sum(row[name] for row in rows) for name in ("first", "held_out"))
             mean = {
                 name: float(np.mean([row[name] for row in rows]))
-                for name in ("bridges", "counterexamples", "prior_rank", "null")
+                for name in ("bridges", "counterexamples", "null")
             }
             found.append(
                 Point(
                     table=kb.name,
                     kind=rule.kind,
                     seen=evidence(
-                        early,
-                        asked,
+                        replace(asked, prior=_prior(rows[0])),
                         name=rule.name,
+                        relations=len(table.patterns.relations),
                         rate=first / held_out,
-                        prior=rows[0]["prior"],
                     ),
                     margin=asked.questions.mean(solved.margins(asked.questions)),
                     bridges=mean["bridges"],
                     counterexamples=mean["counterexamples"],
-                    prior_rank=mean["prior_rank"],
                     chance=mean["null"],
                 )
             )
     return found
 
 
+def _prior(row: Mapping[str, Any]) -> Prior:
+    return Prior(nats=row["prior"], rank=row["prior_rank"], shared=row["shared"])
+
+
 WAYS = ("by the table alone", "with the model asked")
-"""A rate is forecast from the early probability, or from the untuned model's prior as well."""
+"""A rate is forecast from what is counted, or from the untuned model's prior as well."""
 
 
 def foreseen(calibration: Calibration, way: str, point: Point) -> Rate:
     """The rate of a point."""
-    return calibration.rate(point.seen.early, None if way == WAYS[0] else point.seen.prior)
+    return calibration.rate(replace(point.seen, prior=None) if way == WAYS[0] else point.seen)
 
 
 def main() -> None:
-    """Print every point of the parts that are measured, and the figures on the part that is opened once."""
-    parts = {part: points(part) for part in PARTS if rates_file(part).is_file()}
-    evidence = tuple(point.seen for point in parts["build"])
+    """Print every point of the parts that are measured, and the figures on the last part, opened once."""
+    parts = {part: points(part) for part in measured_parts()}
+    judged = parts.get(PARTS[-1], [])
+    evidence = tuple(point.seen for part in PARTS[:-1] for point in parts.get(part, []))
     calibration = Calibration(model=DEFAULT_MODEL, identity="", evidence=evidence)
     print(
         f"calibrated on {len(evidence)} points of {calibration.rules} rules; error by the other rules "
@@ -117,43 +117,45 @@ def main() -> None:
     )
     for part, mine in parts.items():
         print(
-            f"\n{part}: rule, bridges, counterexamples, margin, own rank, own nats, early; forecast by the "
-            "table, with the model asked; measured, chance"
+            f"\n{part}: rule, bridges, counterexamples, margin, own rank, own nats, the same words "
+            "before the subject; forecast by the table, with the model asked; measured, chance"
         )
         for point in mine:
             rates = (foreseen(calibration, way, point) for way in WAYS)
             forecast = "".join(f"{rate.mean:6.2f} [{rate.low:.2f}, {rate.high:.2f}]" for rate in rates)
             print(
                 f"{point.seen.rule:<28.28}{point.bridges:5.1f}{point.counterexamples:5.1f}"
-                f"{point.margin:6.2f}{point.prior_rank:5.1f}{point.nats:6.2f}"
-                f"{point.seen.early:6.2f}{forecast}{point.seen.rate:7.2f}{point.chance:6.2f}"
+                f"{point.margin:6.2f}{point.prior.rank:5.1f}{point.prior.nats:6.2f}"
+                f"{point.prior.shared:3d}{forecast}{point.seen.rate:7.2f}{point.chance:6.2f}"
             )
-    if "opened" in parts:
-        judge(calibration, parts["opened"])
+    if judged:
+        judge(calibration, judged)
+    else:
+        print(f"\nthe part {PARTS[-1]} is not measured, so this calibration is not judged")
 
 
-def judge(calibration: Calibration, opened: Sequence[Point]) -> None:
+def judge(calibration: Calibration, judged: Sequence[Point]) -> None:
     """Print the figures of both ways, each beside the baselines."""
-    measured = np.array([point.seen.rate for point in opened])
+    measured = np.array([point.seen.rate for point in judged])
     for way in WAYS:
-        rates = [foreseen(calibration, way, point) for point in opened]
+        rates = [foreseen(calibration, way, point) for point in judged]
         forecast, low, high = (
             np.array([getattr(rate, end) for rate in rates]) for end in ("mean", "low", "high")
         )
         away, covered = np.abs(forecast - measured), (low <= measured) & (measured <= high)
         print(f"\n{way}:")
         print(
-            f"mean absolute error {_by_rules(opened, lambda at, a=away: a[at].mean())} (goal: 0.10 or less)"
+            f"mean absolute error {_by_rules(judged, lambda at, a=away: a[at].mean())} (goal: 0.10 or less)"
         )
-        covers = _by_rules(opened, lambda at, c=covered: c[at].mean())
+        covers = _by_rules(judged, lambda at, c=covered: c[at].mean())
         print(f"coverage of the {COVERAGE:.0%} interval {covers} (goal: 0.85 to 0.97)")
-        order = _by_rules(opened, lambda at, f=forecast: _order(f[at], measured[at]))
+        order = _by_rules(judged, lambda at, f=forecast: _order(f[at], measured[at]))
         print(f"Spearman {order}")
         for name, of in BASELINES.items():
-            score = np.array([of(point) for point in opened])
-            mine = _by_rules(opened, lambda at, s=score: _order(s[at], measured[at]))
+            score = np.array([of(point) for point in judged])
+            mine = _by_rules(judged, lambda at, s=score: _order(s[at], measured[at]))
             more = _by_rules(
-                opened,
+                judged,
                 lambda at, f=forecast, s=score: _order(f[at], measured[at]) - _order(s[at], measured[at]),
             )
             print(f"  of {name}: {mine}; the forecast's is higher by {more}")

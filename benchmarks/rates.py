@@ -1,9 +1,10 @@
 """How often SmolLM2 follows rules that it was not calibrated on: `python -m benchmarks.rates PART FOLDER`.
 
-PART is `build`, the built-in trials, or `opened`, trials of the rules of `opened_rules.yaml`, by which a
-calibration is judged once. The model is tuned on every table with two seeds, at the default settings. What
-came of a table goes to `benchmarks/rates-PART.parquet` as soon as it is done, a row for each rule, seed and
-group; tables that are in it are not tuned again. Takes three to four hours on two idle cores, a tune on each.
+PART is `build`, the built-in trials, or `opened` or `fresh`, trials of the rules of `opened_rules.yaml` and
+`fresh_rules.yaml`, by each of which a calibration of the parts before it is judged once. The model is tuned
+on every table with two seeds, at the default settings. What came of a table goes to
+`benchmarks/rates-PART.parquet` as soon as it is done, a row for each rule, seed and group; tables that are
+in it are not tuned again. Thirty tables take three to four hours on two idle cores, a tune on each.
 """
 
 import sys
@@ -32,10 +33,8 @@ from spillover.llm.settings import FineTuneConfig
 from spillover.outcome import outcome
 from spillover.runs.files import write_parquet
 
-PARTS = ("build", "opened")
+PARTS = ("build", "opened", "fresh")
 SEEDS = (0, 1)
-
-_OPENED = Path(__file__).parent / "opened_rules.yaml"
 
 RATES = pa.schema(
     [
@@ -55,7 +54,8 @@ RATES = pa.schema(
         ("facts", pa.float64()),  # the rule's shares that were learned, over its seeds
         ("bridges_learned", pa.float64()),
         ("prior_rank", pa.float64()),  # rank of the rule's answer in the untuned model that is told the fact
-        ("prior", pa.float64()),  # nats by which it prefers that answer to an even guess
+        ("prior", pa.float64()),  # nats by which it finds that answer likelier than told another group's fact
+        ("shared", pa.bool_()),  # whether both prompts have the same words before the subject
     ]
 )
 
@@ -65,11 +65,17 @@ def rates_file(part: str) -> Path:
     return Path(__file__).parent / f"rates-{part}.parquet"
 
 
+def measured_parts() -> list[str]:
+    """The parts of which anything is measured."""
+    return [part for part in PARTS if rates_file(part).is_file()]
+
+
 def tables(part: str) -> list[KnowledgeBase]:
-    """The tables of a part, 30 of 12 rules."""
-    return (
-        trials() if part == "build" else trials_of(parse_sheet(_OPENED.read_text("utf-8"), _OPENED), seed=1)
-    )
+    """The tables of a part: 30 of 12 rules, of the part `fresh` 60 of 24."""
+    if part == "build":
+        return trials()
+    file = Path(__file__).parent / f"{part}_rules.yaml"
+    return trials_of(parse_sheet(file.read_text("utf-8"), file), seed=PARTS.index(part))
 
 
 def measure(part: str, folder: Path) -> None:
@@ -139,6 +145,7 @@ def rows(plan: AuditPlan, place: Path) -> Iterator[dict[str, Any]]:
                     "bridges_learned": of_rule["bridges"]["top1"],
                     "prior_rank": own and own.rank,
                     "prior": own and own.nats,
+                    "shared": own and own.shared,
                 }
 
 

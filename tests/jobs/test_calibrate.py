@@ -11,8 +11,8 @@ import pytest
 from spillover.cells.compute import locate
 from spillover.errors import ModelError, RunError, TrainingError
 from spillover.implication.asking import ask_stated
-from spillover.implication.calibration import Calibration, Evidence
-from spillover.implication.early import train_early
+from spillover.implication.calibration import Calibration, Evidence, Prior
+from spillover.implication.rates import traits
 from spillover.jobs import calibrate as job
 from spillover.jobs.audit import audit
 from spillover.jobs.calibrations import calibration_of, keep, known_as, place_of
@@ -154,7 +154,16 @@ def test_a_model_that_is_asked_has_nearer_rates(untuned: list[KnowledgeBase], ti
         model=known_as(tiny),
         identity=weights.identity,
         evidence=tuple(
-            Evidence(rule=f"{n}", early=0.4, rate=0.5 + n / 9, groups=3, relations=2, prior=n) for n in nats
+            Evidence(
+                rule=f"{n}",
+                bridges=2,
+                counterexamples=0,
+                rate=0.5 + n / 9,
+                groups=3,
+                relations=2,
+                prior=Prior(nats=n, rank=0, shared=True),
+            )
+            for n in nats
         ),
     )
     keep(calibration)
@@ -164,12 +173,12 @@ def test_a_model_that_is_asked_has_nearer_rates(untuned: list[KnowledgeBase], ti
     found = forecast(kb, model=tiny, ask_model=True)
     (rule,) = found["rules"]
     table = TrainingTable.whole(kb)
-    (asked,), early = ask_stated(table), train_early(table.patterns)
+    (asked,) = ask_stated(table)
     (own,) = priors(table, [asked], weights)
     assert own is not None
-    assert rule["prior"] == pytest.approx(own.nats)
-    mean = asked.questions.mean(early.probabilities(asked.questions))
-    assert rule["rate"]["mean"] == pytest.approx(calibration.rate(mean, own.nats).mean)
+    assert rule["prior"] == pytest.approx(vars(own))
+    expected = calibration.rate(traits(replace(asked, prior=own), 2))
+    assert rule["rate"]["mean"] == pytest.approx(expected.mean)
     assert rule["rate"]["mean"] != pytest.approx(plain["rules"][0]["rate"]["mean"], abs=1e-3)
     assert found["calibration"]["asked"]
     assert found["calibration"]["error"] == pytest.approx(calibration.error_asked)

@@ -1,4 +1,4 @@
-"""What an untuned model already says: by hand from its log-probabilities, and what is asked of whom."""
+"""What an untuned model already associates: by hand from its log-probabilities, and what is asked of whom."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +9,9 @@ import pytest
 from spillover.cells.compute import locate
 from spillover.cells.folder import Answered
 from spillover.implication.asking import ask_stated
+from spillover.implication.calibration import Prior
 from spillover.jobs import priors as job
-from spillover.jobs.priors import Prior, priors
+from spillover.jobs.priors import priors
 from spillover.knowledge.schema import KnowledgeBase, Triple
 from spillover.knowledge.training import TrainingTable
 from spillover.llm import models
@@ -33,20 +34,37 @@ def test_nats_and_rank_are_those_of_the_models_log_probabilities(tiny: str) -> N
     (found,) = asked(kb, tiny)
     held_out = {f"b{i}": [t.subject for t in kb.triples if t.answer == f"b{i}"][1:] for i in range(3)}
     model, tokenizer = models.load(Path(tiny))
-    nats, ranks = [], []
+    told, ranks = np.empty((3, 3)), []
     for place, (group, people) in enumerate(held_out.items()):
-        own = []
+        shares = []
         for name in people:
             prompt = f"{name} lives {group}. {name} codes"
             question = job.Question(prompt=prompt, completions=(" c0", " c1", " c2", " d"))
             (logprobs,) = score(model, tokenizer, [question])
-            shares = np.exp(logprobs) / np.exp(logprobs).sum()
-            own.append(np.log(4 * shares[place]))
+            shares.append(np.exp(logprobs) / np.exp(logprobs).sum())
             ranks.append((logprobs > logprobs[place]).sum())
-        nats.append(np.mean(own))
+        told[place] = np.mean(shares, axis=0)[:3]
+    nats = [np.log(told[g, g] / np.mean([told[h, g] for h in range(3) if h != g])) for g in range(3)]
     assert found is not None
     assert found.nats == pytest.approx(np.mean(nats), abs=1e-4)
     assert found.rank == pytest.approx(np.mean(ranks))
+
+
+def test_groups_with_the_same_right_answer_are_not_held_against_each_other() -> None:
+    """Of Paris and Lyon follows French, of Rome Italian; told Lyon, both are as likely: half a rank."""
+    shares = {"Paris": [0.6, 0.4], "Lyon": [0.5, 0.5], "Rome": [0.2, 0.8]}
+    groups, found = [], {}
+    for name, right in (("Paris", 0), ("Lyon", 0), ("Rome", 1)):
+        question = job.Question(
+            prompt=f"Mara lives in {name}. Mara speaks", completions=(" French", " Italian")
+        )
+        groups.append(job._Group(asked=[question], right=right))
+        found[question] = Answered(logprobs=np.log(shares[name]), reasons=(None, None))
+    nats = [np.log(0.6 / 0.2), np.log(0.5 / 0.2), np.log(0.8 / np.mean([0.4, 0.5]))]
+    its = job._prior(groups, found, True)
+    assert its is not None
+    assert (its.nats, its.rank) == pytest.approx((np.mean(nats), 1 / 6))
+    assert job._prior(groups[:2], found, True) is None  # both have the same answer
 
 
 def test_four_held_out_subjects_of_each_group_are_asked() -> None:
@@ -78,6 +96,9 @@ def test_there_is_no_prior_where_words_are_unknown_or_nobody_is_held_out(tiny: s
     table = TrainingTable.whole(trial("lives", "codes", 1))
     (rule,) = ask_stated(table)
     assert priors(replace(table, asked={}), [rule], locate(tiny)) == [None]
-    question = job.Question(prompt="Mara codes", completions=(" c0", " c1"))
-    answered = Answered(logprobs=np.array([-1.0, np.nan]), reasons=(None, "no token of it"))
-    assert job._prior([job._Group(asked=[question], right=0)], {question: answered}) is None
+    groups, answers = [], {}
+    for right in range(2):
+        question = job.Question(prompt=f"Mara{right} codes", completions=(" c0", " c1"))
+        groups.append(job._Group(asked=[question], right=right))
+        answers[question] = Answered(logprobs=np.array([-1.0, np.nan]), reasons=(None, "no token of it"))
+    assert job._prior(groups, answers, True) is None

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from spillover.implication.asking import AskedRule
 from spillover.implication.calibration import Rate
 from spillover.implication.margins import Fit, FitSettings, fit
-from spillover.implication.questions import answers_to, held_out, lacks
+from spillover.implication.questions import Questions, answers_to, held_out, lacks, rule_groups
 from spillover.implication.rates import Rates
 from spillover.knowledge.patterns import Patterns
 from spillover.margin.solution import Solution
@@ -142,13 +142,22 @@ class _Changed:
             per_group=size,
             subjects=edited.moved,
             margin=left.mean(after.margins(left)),
-            rate=(self._rates.after(edited.patterns).rate(left, self._rule.prior) if self._rates else None),
+            rate=self._rate(edited.patterns, left),
             relative_gap=after.certificate.relative_gap,
             certified=bool(after.certificate.relative_gap <= self._settings.tol),
         )
         if self._progress is not None:
             self._progress()
         return self.steps[size]
+
+    def _rate(self, after: Patterns, left: Questions) -> Rate | None:
+        """Of those who are still held out."""
+        if self._rates is None:
+            return None
+        rule = self._rule
+        each = zip(rule.groups.group.tolist(), rule.groups.implied.tolist(), strict=True)
+        groups = rule_groups(after, rule.fact, rule.implication, {b: c for b, c in each if c >= 0})
+        return self._rates.rate(replace(rule, groups=groups, questions=left))
 
     def _edits(self, size: int) -> Iterable["_Edit"]:
         patterns, groups, implication = self._before.patterns, self._rule.groups, self._rule.implication

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from spillover.implication.calibration import Prior
 from spillover.implication.discovery import Association
 from spillover.implication.questions import Groups, Questions, held_out, held_out_by, places, rule_groups
 from spillover.knowledge.patterns import Patterns
@@ -29,9 +30,8 @@ class AskedRule:
     questions: Questions
     p_value: float = nan
     """That the answers do not go together, as discovery has it; NaN for stated and untested rules."""
-    prior: float | None = None
-    """Nats by which the untuned model, told the fact, prefers the rule's answer to an even guess among the
-    candidates; None where it was not asked."""
+    prior: Prior | None = None
+    """Of the untuned model; None where it was not asked."""
 
 
 def ask(

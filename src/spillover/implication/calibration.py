@@ -1,8 +1,8 @@
 """A calibration: what a language model did on tables that it was tuned on -> how often it follows a rule.
 
-The early probability (`early.py`) of a rule's answers is known of any table before training, and the untuned
-model's prior as soon as it is asked. How often a tuned model gives the answers was measured on some tables;
-between them lies one curve, and around it a conformal interval.
+Of any table's rule the bridges and counterexamples can be counted before training, and its prior is known as
+soon as the untuned model is asked. How often a tuned model gave the answers was measured on some tables; a
+curve lies between the two, and around it a conformal interval.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 from scipy.optimize import least_squares
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from spillover.errors import MarginError
 
@@ -22,26 +22,47 @@ COVERAGE = 0.9
 FEWEST_RULES = 9
 """Rules that a calibration must have seen for an interval of that coverage that is not [0, 1]."""
 
-_CLIP = 0.01  # probabilities nearer to 0 or 1 than that are taken as that far away
+_ROUNDED = 1e-6  # of means of counts
+_NEAR = 0.1  # share of the priors that were measured by which another may lie outside of them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Prior:
+    """What the untuned model makes of a rule's words, as means over the rule's groups."""
+
+    nats: float
+    """By which it finds the rule's answer likelier told the group's own fact than told another group's."""
+    rank: float
+    """Of that answer among the candidates, told the fact; 0 is the first. No rate is read from it."""
+    shared: bool
+    """Whether the prompts of fact and implication have the same words before the subject. Then a causal
+    language model has one state of the subject for both, and what is learned there is met by both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What is known of a rule of a table before a model is tuned on it."""
+
+    bridges: float
+    """Of a held-out subject's group, as a geometric mean over these subjects."""
+    counterexamples: float
+    """The same of one more than there are, less one: subjects of the group who have another implication."""
+    groups: int
+    """Those that have held-out subjects."""
+    relations: int
+    """Of the table."""
+    prior: Prior | None = None
+    """None where the model was not asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(Traits):
     """One rule of one table that the model was tuned on."""
 
     rule: str
     """Tables of one rule are alike, so a rule counts once, however many tables it is in."""
-    early: float
-    """The early probability of its answer, as a mean over the held-out subjects."""
     rate: float
     """The share of the held-out subjects for whom the tuned model put the rule's answer first."""
-    groups: int
-    """Of the rule, those that have held-out subjects."""
-    relations: int
-    """Of the table."""
-    prior: float | None = None
-    """Nats by which the untuned model, told the fact, prefers the rule's answer to an even guess among the
-    candidates; None where it was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,29 +91,31 @@ class Calibration:
         if self.rules < 2:
             raise MarginError("a calibration needs tunes of at least two rules")
 
-    def rates(self, early: np.ndarray, prior: float | None = None) -> np.ndarray:
-        """The expected rate at each early probability, and where the model was asked, at its prior."""
-        curve = self._curve(prior)
-        return _expected(curve.line, _regressors(early, prior if curve.asked else None))
-
-    def rate(self, early: float, prior: float | None = None) -> Rate:
-        """The rate of a rule whose held-out subjects have that early probability as their mean."""
-        mean = float(self.rates(np.array([early]), prior)[0])
-        room = self._curve(prior).width * float(_spread(np.array([mean]))[0])
+    def rate(self, traits: Traits) -> Rate:
+        """The rate of a rule with these traits."""
+        curve = self._curve(traits.prior)
+        mean = float(_expected(curve.line, _regressors([traits], asked=curve.asked))[0])
+        room = curve.width * float(_spread(np.array([mean]))[0])
         return Rate(mean=mean, low=max(0.0, mean - room), high=min(1.0, mean + room))
 
-    def beyond(self, groups: int, relations: int, prior: float | None = None) -> str | None:
+    def beyond(self, traits: Traits) -> str | None:
         """What of a rule and its table lies outside of what was measured; None where nothing does."""
-        for what, value in (("groups", groups), ("relations", relations)):
-            seen = [getattr(each, what) for each in self.evidence]
-            if not min(seen) <= value <= max(seen):
-                return f"{value:,} {what}, where the calibration has {min(seen)} to {max(seen)}"
-        if prior is not None and self._curve(prior).asked:
-            nats = [each.prior for each in self.evidence if each.prior is not None]
-            if not min(nats) <= prior <= max(nats):
+        for name, what in (
+            ("groups", "groups"),
+            ("relations", "relations"),
+            ("bridges", "bridges a group"),
+            ("counterexamples", "counterexamples a group"),
+        ):
+            value, seen = getattr(traits, name), [getattr(each, name) for each in self.evidence]
+            if not min(seen) - _ROUNDED <= value <= max(seen) + _ROUNDED:
+                return f"{value:,.3g} {what}, where the calibration has {min(seen):.3g} to {max(seen):.3g}"
+        if traits.prior is not None and self._curve(traits.prior).asked:
+            nats = [each.prior.nats for each in self.evidence if each.prior is not None]
+            near = _NEAR * (max(nats) - min(nats))
+            if not min(nats) - near <= traits.prior.nats <= max(nats) + near:
                 return (
-                    f"the model prefers its answers by {prior:.1f} nats, where the calibration has "
-                    f"{min(nats):.1f} to {max(nats):.1f}"
+                    f"the model associates its answers by {traits.prior.nats:.1f} nats, where the "
+                    f"calibration has {min(nats):.1f} to {max(nats):.1f}"
                 )
         return None
 
@@ -113,7 +136,7 @@ class Calibration:
         """The same of rates with the model's prior; None where it was asked too few rules."""
         return self._of_both and self._of_both.error
 
-    def _curve(self, prior: float | None) -> "_Curve":
+    def _curve(self, prior: Prior | None) -> "_Curve":
         return self._of_table if prior is None else self._of_both or self._of_table
 
     @cached_property
@@ -134,7 +157,7 @@ class _Curve:
     asked: bool
     """Whether it reads the model's prior, too."""
     line: np.ndarray
-    """Intercept and slopes, in log-odds."""
+    """Intercept and slopes of `_regressors`, in log-odds."""
     width: float
     """In units of `_spread`: of every rule's residuals from the curve that the other rules make, the
     quantile that a rule's next table exceeds in one of ten rules (conformal with rules as groups, each of
@@ -144,9 +167,7 @@ class _Curve:
 
 
 def _learn(evidence: Sequence[Evidence], *, asked: bool) -> _Curve:
-    early, rates = (np.array([getattr(each, name) for each in evidence]) for name in ("early", "rate"))
-    prior = np.array([each.prior for each in evidence], float) if asked else None
-    regressors = _regressors(early, prior)
+    rates, regressors = np.array([each.rate for each in evidence]), _regressors(evidence, asked=asked)
     _, rule = np.unique([each.rule for each in evidence], return_inverse=True)
     weights = 1 / np.bincount(rule)[rule]  # a rule's sum to 1
     by_others, rules = np.empty(rates.size), int(rule.max()) + 1
@@ -166,19 +187,18 @@ def _learn(evidence: Sequence[Evidence], *, asked: bool) -> _Curve:
     )
 
 
-def _regressors(early: np.ndarray, prior: np.ndarray | float | None) -> np.ndarray:
-    """(n, 2), or with priors (n, 3): what the log-odds of a rate are linear in. Beyond a nat a prior
-    counts by its logarithm, as arcsinh does it.
-    """
-    columns = [np.ones_like(early), logit(np.clip(early, _CLIP, 1 - _CLIP))]
-    if prior is not None:
-        columns.append(np.broadcast_to(np.arcsinh(prior), early.shape))
-    return np.stack(columns, axis=1)
+def _regressors(traits: Sequence[Traits], *, asked: bool) -> np.ndarray:
+    """(n, 3), or with priors (n, 5): what the log-odds of a rate are linear in."""
+    rows = []
+    for each in traits:
+        counts = (1.0, np.log(each.bridges), np.log1p(each.counterexamples))
+        rows.append((*counts, each.prior.nats, each.prior.shared) if asked and each.prior else counts)
+    return np.array(rows, dtype=float)
 
 
 def _fit(regressors: np.ndarray, rates: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The curve nearest to the rates, in weighted squares; it sets out from the early probability itself."""
-    start = np.eye(regressors.shape[1])[1]
+    """The curve nearest to the rates, in weighted squares."""
+    start = np.zeros(regressors.shape[1])
     return least_squares(lambda line: np.sqrt(weights) * (_expected(line, regressors) - rates), start).x
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from spillover.implication.advice import Advice
 from spillover.implication.asking import AskedRule
-from spillover.implication.calibration import COVERAGE, Rate
+from spillover.implication.calibration import COVERAGE, Prior, Rate
 from spillover.implication.hops import hops
 from spillover.implication.margins import Fit
 from spillover.implication.rates import Rates
@@ -92,8 +92,8 @@ class RuleForecast:
     margin: Spread
     rate: Rate | None
     """At which a calibrated model will give the rule's answer; None where no calibration covers it."""
-    prior: float | None
-    """Nats by which the untuned model, told the fact, prefers that answer to a guess; None if not asked."""
+    prior: Prior | None
+    """What the untuned model makes of the rule's words; None if not asked."""
     top1: float
     chance: float
     """The share of first places if right answers were dealt out anew."""
@@ -231,7 +231,7 @@ def forecast_rule(solved: Fit, rule: AskedRule, rates: Rates | None = None) -> R
             min=float(margins.min()) if margins.size else nan,
             max=float(margins.max()) if margins.size else nan,
         ),
-        rate=rates.rate(questions, rule.prior) if rates else None,
+        rate=rates.rate(rule) if rates else None,
         prior=rule.prior,
         top1=top1,
         chance=chance,
@@ -268,7 +268,7 @@ def subject_margins(solved: Fit, rules: Sequence[AskedRule], rates: Rates | None
             answers.take(pa.array(questions.answer[rows])),
             pa.array(solved.margins(questions)[rows]),
             pa.array(
-                rates.of_each(questions, rule.prior)[rows] if rates else [None] * rows.size,
+                rates.of_each(rule)[rows] if rates else [None] * rows.size,
                 from_pandas=True,
             ),
         ]
@@ -301,6 +301,6 @@ def collect_notes(
         lines.append(f"... and {len(found) - _HOPS:,} more second hops")
     for rule in rules:
         names = f"{patterns.relations[rule.fact]} -> {patterns.relations[rule.implication]}"
-        if rates and (why := rates.why_not(rule.questions, rule.prior)):
+        if rates and (why := rates.why_not(rule)):
             lines.append(f"no rate is forecast for {names}: {why}")
     return tuple(lines)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from spillover.cells.plan import carry_out
 from spillover.errors import TrainingError
 from spillover.implication.asking import ask_stated
 from spillover.implication.calibration import FEWEST_RULES, Calibration, Evidence
-from spillover.implication.early import train_early
 from spillover.implication.rates import evidence
 from spillover.jobs.audit import pooled
 from spillover.jobs.audit_plan import plan_audit
@@ -85,10 +85,11 @@ def measure(
         raise error
     scores, _ = pooled(plan, place)
     table = TrainingTable.whole(kb)
-    early = train_early(table.patterns)
     measured = outcome(scores, kb.rules)["rules"]
     stated = ask_stated(table)
     own = priors(table, stated, weights, place=place, progress=progress)
     for rule, asked, its, of_rule in zip(kb.rules, stated, own, measured, strict=True):
         rate = of_rule["top1"]["after"]
-        yield evidence(early, asked, name=rule.name, rate=rate, prior=its and its.nats)
+        yield evidence(
+            replace(asked, prior=its), name=rule.name, relations=len(table.patterns.relations), rate=rate
+        )

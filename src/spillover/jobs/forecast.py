@@ -85,7 +85,9 @@ def forecast(
     solved = fit(table.patterns, settings, progress=_closing(progress, tol))
     calibration = calibration_of(model) if model is not None and norm == "nuclear" else None
     unlike = _unlike(table)
-    rates = Rates(calibration, table.patterns) if calibration and not unlike else None
+    rates = None
+    if calibration and not unlike:
+        rates = Rates(calibration=calibration, relations=len(table.patterns.relations))
     if table.rules:
         stated = ask_stated(table)
         if rates and ask_model:

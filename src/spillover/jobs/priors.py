@@ -1,4 +1,4 @@
-"""What an untuned model already says of a rule's implication once it is told the fact: its prior."""
+"""What an untuned model already associates with a rule's fact: its prior."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,30 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import log_softmax
+from scipy.special import softmax
 
 from spillover.cells.cell import Cell, Weights
 from spillover.cells.compute import compute, locate
 from spillover.cells.folder import Answered, CellFolder, State, answers_of
 from spillover.errors import ModelError
 from spillover.implication.asking import AskedRule
-from spillover.implication.calibration import Calibration
+from spillover.implication.calibration import Calibration, Prior
+from spillover.knowledge.checks import SUBJECT
 from spillover.knowledge.prompts import Question, fill, state, written
 from spillover.knowledge.training import TrainingTable
 from spillover.runs.progress import Progress, silent
 from spillover.runs.stats import rank_matrix
 
 _SUBJECTS = 4  # of each group
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prior:
-    """Of one rule, as means over its groups."""
-
-    nats: float
-    """By which the model prefers the rule's answer to an even guess among the candidates."""
-    rank: float
-    """Of the rule's answer among them; 0 is the first."""
 
 
 def priors(
@@ -41,7 +32,8 @@ def priors(
     progress: Progress = silent,
 ) -> list[Prior | None]:
     """Ask the untuned model "{subject's fact}. {the implication's prompt}" for four held-out subjects of each
-    group; None for a rule of which nobody is held out, or whose relations' words are not known.
+    group; None for a rule whose held-out subjects have fewer than two right answers, or whose relations'
+    words are not known.
 
     With a `place` for cells it is asked once. Raises ModelError.
     """
@@ -56,7 +48,7 @@ def priors(
         if folder.state is not State.DONE:
             folder.compute(progress)
         found = folder.answers()
-    return [_prior(groups, found) for groups in asked]
+    return [_prior(groups, found, _shared(table, rule)) for groups, rule in zip(asked, rules, strict=True)]
 
 
 def with_priors(
@@ -70,7 +62,7 @@ def with_priors(
             f"(spillover calibrate --model {calibration.model}), or forecast without asking it"
         )
     found = priors(table, rules, weights, progress=progress)
-    return [replace(rule, prior=its and its.nats) for rule, its in zip(rules, found, strict=True)]
+    return [replace(rule, prior=its) for rule, its in zip(rules, found, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +74,31 @@ class _Group:
     """Place of the rule's answer among the completions."""
 
 
-def _prior(groups: list[_Group], found: Mapping[Question, Answered]) -> Prior | None:
-    if not groups:
+def _shared(table: TrainingTable, rule: AskedRule) -> bool:
+    """Whether both relations' prompts have the same words before the subject."""
+    before = {
+        asked.prompt.partition(SUBJECT)[0]
+        for place in (rule.fact, rule.implication)
+        if (asked := table.asked.get(table.patterns.relations[place]))
+    }
+    return len(before) == 1
+
+
+def _prior(groups: list[_Group], found: Mapping[Question, Answered], shared: bool) -> Prior | None:
+    """Its nats are log p(answer | own fact) − log p(answer | other groups' facts): probabilities among the
+    candidates, as means over a group's subjects; the other groups weigh the same.
+    """
+    right = np.array([group.right for group in groups], dtype=int)
+    other_GG = right[:, None] != right  # where another group's answer is the same, its fact says nothing
+    if not other_GG.any():
         return None
-    nats, ranks = [], []
-    for group in groups:
-        logprobs = np.stack([found[question].logprobs for question in group.asked])
-        nats.append(log_softmax(logprobs, axis=1)[:, group.right].mean() + np.log(logprobs.shape[1]))
-        ranks.append(rank_matrix(logprobs)[:, group.right].mean())
-    nats, rank = float(np.mean(nats)), float(np.mean(ranks))
-    return None if np.isnan(nats) else Prior(nats=nats, rank=rank)
+    logprobs = [np.stack([found[question].logprobs for question in group.asked]) for group in groups]
+    told_GC = np.stack([softmax(its, axis=1).mean(axis=0) for its in logprobs])
+    answers_GG = told_GC[:, right]  # of a group's fact and another's right answer
+    others = np.average(answers_GG, axis=0, weights=other_GG)
+    nats = float(np.mean(np.log(np.diag(answers_GG)) - np.log(others)))
+    ranks = [rank_matrix(its)[:, answer].mean() for its, answer in zip(logprobs, right, strict=True)]
+    return None if np.isnan(nats) else Prior(nats=nats, rank=float(np.mean(ranks)), shared=shared)
 
 
 def _questions(table: TrainingTable, rule: AskedRule) -> list[_Group]:

@@ -63,7 +63,7 @@ def forecast_table(results: Mapping[str, Any]) -> RenderableType:
 
 
 def _rated(used: Mapping[str, Any]) -> str:
-    asking = ", with what it says untuned" if used["asked"] else "; nearer with --ask-model"
+    asking = ", with what it associates untuned" if used["asked"] else "; nearer with --ask-model"
     return _RATED.format(**{**used, "error": percent(used["error"]), "asking": asking})
 
 
@@ -186,22 +186,25 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Sheet:
 
 def calibration_table(results: Mapping[str, Any]) -> RenderableType:
     """The document of `spillover calibrate --json`: what was expected of each table, and what came."""
-    names = ("groups", "early", "rate")
+    names = ("groups", "bridges", "counterexamples", "prior", "rate")
     table = Sheet([Column(name="rule", most=40), *(Column(name=name, numbers=True) for name in names)])
     for found in results["evidence"]:
         measured = Text(percent(found["rate"]), style="bold")
-        table.add_row(found["rule"], f"{found['groups']}", percent(found["early"]), measured)
+        counts = (f"{found['groups']}", *(f"{found[name]:.1f}" for name in ("bridges", "counterexamples")))
+        nats = NOTHING if found["prior"] is None else number(found["prior"]["nats"])
+        table.add_row(found["rule"], *counts, nats, measured)
     said = (
         f"Calibrated on {_counted(results['rules'], 'rules')}: each rule's rates, by what the others show, "
         f"are off by {percent(results['error'])} on average."
     )
     if results["error_asked"] is not None:
-        said += f" With --ask-model, which reads what it says untuned, by {percent(results['error_asked'])}."
+        asked = percent(results["error_asked"])
+        said += f" With --ask-model, which reads what it associates untuned, by {asked}."
     if not results["intervals"]:
         said += " Too few rules for intervals; a larger --budget goes on from here."
     legend = (
-        "early: the probability of the rule's answer in a one-layer model that is trained on the table and "
-        "stopped early. rate: how often the tuned model gave it."
+        "bridges, counterexamples: of a group. prior: nats by which the untuned model finds the rule's "
+        "answer likelier told the group's own fact. rate: how often the tuned model gave it."
     )
     heading = Text(f"How often {results['model']} follows a rule", style="bold")
     return Group(heading, table, Text(said), Text(), Text(legend, style="dim"))
