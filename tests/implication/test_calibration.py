@@ -15,7 +15,7 @@ def curve(bridges, counterexamples):
     return 0.5 * np.log(bridges) - 0.5 * np.log1p(counterexamples)
 
 
-def traits(bridges=4.0, counterexamples=0.0, **others):
+def traits(bridges=4.0, counterexamples=2.0, **others):
     return Traits(**{"groups": 5, "relations": 2, **others}, bridges=bridges, counterexamples=counterexamples)
 
 

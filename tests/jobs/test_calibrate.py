@@ -147,25 +147,29 @@ def test_a_table_beyond_the_calibration_says_so(trials: list[KnowledgeBase], tin
         assert any(note in line for line in found["notes"])
 
 
-def test_a_model_that_is_asked_has_nearer_rates(untuned: list[KnowledgeBase], tiny: str) -> None:
-    kb, weights = untuned[1], locate(tiny)
-    nats = [-2.0, 2.0, -1.5, 1.5, -1.0, 1.0, -0.5, 0.5, 0.0]
-    calibration = Calibration(
+def by_hand(tiny: str) -> Calibration:
+    """Nine rules with 0.5 to 4 bridges and 0 to 4 counterexamples; the higher the prior, the higher the rate."""
+    return Calibration(
         model=known_as(tiny),
-        identity=weights.identity,
+        identity=locate(tiny).identity,
         evidence=tuple(
             Evidence(
                 rule=f"{n}",
-                bridges=2,
-                counterexamples=0,
-                rate=0.5 + n / 9,
+                bridges=0.5 + (n * 2 % 9) * 3.5 / 8,
+                counterexamples=(n * 4 % 9) / 2,
+                rate=0.1 + n / 12,
                 groups=3,
                 relations=2,
-                prior=Prior(nats=n, rank=0, shared=True),
+                prior=Prior(nats=n / 2, rank=0, shared=True),
             )
-            for n in nats
+            for n in range(9)
         ),
     )
+
+
+def test_a_model_that_is_asked_has_nearer_rates(untuned: list[KnowledgeBase], tiny: str) -> None:
+    kb, weights = untuned[1], locate(tiny)
+    calibration = by_hand(tiny)
     keep(calibration)
     plain = forecast(kb, model=tiny)
     assert (plain["calibration"]["asked"], plain["rules"][0]["prior"]) == (False, None)
@@ -191,7 +195,7 @@ def test_a_model_that_is_asked_has_nearer_rates(untuned: list[KnowledgeBase], ti
 
 
 def test_advice_speaks_in_rates(trials: list[KnowledgeBase], tiny: str, capsys) -> None:
-    job.calibrate(tiny)
+    keep(by_hand(tiny))
     found = forecast(trials[1], model=tiny, advice=True, target=0.01)
     steps = [step for option in found["rules"][0]["advice"]["options"] for step in option["steps"]]
     assert steps
