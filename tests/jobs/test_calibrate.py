@@ -148,7 +148,7 @@ def test_a_table_beyond_the_calibration_says_so(trials: list[KnowledgeBase], tin
 
 
 def by_hand(tiny: str) -> Calibration:
-    """Nine rules with 0.5 to 4 bridges and 0 to 4 counterexamples; the higher the prior, the higher the rate."""
+    """Nine rules with 0.5 to 4 bridges and 0 to 4 counterexamples; higher priors have higher rates."""
     return Calibration(
         model=known_as(tiny),
         identity=locate(tiny).identity,
