@@ -47,7 +47,15 @@ def rated():
 
 def calibration():
     evidence = [
-        {"rule": f"likes_{n} -> sings_{n}", "early": 0.07 * n, "rate": 0.08 * n, "groups": n, "relations": 2}
+        {
+            "rule": f"likes_{n} -> sings_{n}",
+            "bridges": 0.7 * n,
+            "counterexamples": 0.8 * n,
+            "rate": 0.08 * n,
+            "groups": n,
+            "relations": 2,
+            "prior": {"nats": n - 5.5, "rank": 1.0, "shared": True} if n % 2 else None,
+        }
         for n in range(3, 11)
     ]
     errors = {"error": 0.112, "error_asked": 0.083}

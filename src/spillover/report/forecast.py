@@ -186,7 +186,7 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> Sheet:
 
 def calibration_table(results: Mapping[str, Any]) -> RenderableType:
     """The document of `spillover calibrate --json`: what was expected of each table, and what came."""
-    names = ("groups", "bridges", "counterexamples", "prior", "rate")
+    names = ("groups", "bridges", "against", "prior", "rate")
     table = Sheet([Column(name="rule", most=40), *(Column(name=name, numbers=True) for name in names)])
     for found in results["evidence"]:
         measured = Text(percent(found["rate"]), style="bold")
@@ -203,8 +203,9 @@ def calibration_table(results: Mapping[str, Any]) -> RenderableType:
     if not results["intervals"]:
         said += " Too few rules for intervals; a larger --budget goes on from here."
     legend = (
-        "bridges, counterexamples: of a group. prior: nats by which the untuned model finds the rule's "
-        "answer likelier told the group's own fact. rate: how often the tuned model gave it."
+        "bridges, against: subjects of a group with the rule's answer, and with another. prior: nats by "
+        "which the untuned model finds the rule's answer likelier told the group's own fact. rate: how "
+        "often the tuned model gave it."
     )
     heading = Text(f"How often {results['model']} follows a rule", style="bold")
     return Group(heading, table, Text(said), Text(), Text(legend, style="dim"))
