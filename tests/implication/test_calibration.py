@@ -50,7 +50,7 @@ def calibrated(found):
 
 def test_without_noise_it_is_the_curve():
     calibration = calibrated(evidence(4, 5, 0, spread=0.0))
-    for bridges, against in ((1, 0), (4, 2), (8, 8)):
+    for bridges, against in ((2, 1), (4, 2), (6, 6)):
         rate = calibration.rate(traits(bridges, against))
         assert rate.mean == pytest.approx(expit(curve(bridges, against)), abs=1e-4)
     assert calibration.error == pytest.approx(0, abs=1e-4)
@@ -108,8 +108,21 @@ def test_what_lies_beyond_is_told():
     assert calibration.beyond(traits()) is None
     assert calibration.beyond(traits(groups=40)) == "40 groups, where the calibration has 3 to 7"
     assert calibration.beyond(traits(relations=3)) == "3 relations, where the calibration has 2 to 2"
-    assert "500 bridges a group, where" in (calibration.beyond(traits(500)) or "")
-    assert "99 counterexamples a group, where" in (calibration.beyond(traits(4, 99)) or "")
+    assert "0.5 bridges, where the calibration has" in (calibration.beyond(traits(0.5)) or "")
+
+
+def test_more_than_was_measured_opens_the_interval():
+    calibration = calibrated(evidence(FEWEST_RULES, 3, 0))
+    most, least = (max(getattr(e, n) for e in calibration.evidence) for n in ("bridges", "counterexamples"))
+    measured, bridges = calibration.rate(traits(most)), calibration.rate(traits(500))
+    assert (bridges.mean, bridges.low, bridges.high) == (measured.mean, measured.low, 1)
+    measured, against = calibration.rate(traits(4, least)), calibration.rate(traits(4, 99))
+    assert (against.mean, against.low, against.high) == (measured.mean, 0, measured.high)
+    assert calibration.beyond(traits(500, 99)) is None
+    said = calibration.more(traits(500, 99)) or ""
+    assert "500 bridges a group, where the calibration has up to" in said
+    assert "99 counterexamples a group, where" in said
+    assert calibration.more(traits(most, least)) is None
 
 
 def with_priors(found, seed=5):
@@ -129,7 +142,7 @@ def with_priors(found, seed=5):
 
 def test_the_models_prior_moves_the_curve():
     calibration = calibrated(with_priors(evidence(FEWEST_RULES + 1, 5, 0, spread=0.0)))
-    for bridges, nats, shared in ((1, -2.0, False), (4, 0.0, True), (8, 2.0, True)):
+    for bridges, nats, shared in ((2, -2.0, False), (4, 0.0, True), (6, 2.0, True)):
         odds = curve(bridges, 2) + nats + 0.9 * shared
         rate = calibration.rate(traits(bridges, 2, prior=prior(nats, shared)))
         assert rate.mean == pytest.approx(expit(odds), abs=1e-4)

@@ -75,6 +75,7 @@ def test_beyond_the_calibration_and_without_anybody_there_is_no_rate():
     assert far.why_not(rule) == "7 relations, where the calibration has 2 to 2"
     assert far.rate(rule) is None
     assert np.isnan(far.of_each(rule)).all()
+    assert (far.bounds(rule), Rates(calibration=calibration(), relations=2).bounds(rule)) == (None, None)
     nobody = asked({"France": {"Python": 2}, "Japan": {"Rust": 2}})
     near = Rates(calibration=calibration(), relations=2)
     assert (near.why_not(nobody), near.rate(nobody), near.of_each(nobody).size) == (None, None, 0)

@@ -6,7 +6,7 @@ curve lies between the two, and around it a conformal interval.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 
@@ -22,7 +22,8 @@ COVERAGE = 0.9
 FEWEST_RULES = 9
 """Rules that a calibration must have seen for an interval of that coverage that is not [0, 1]."""
 
-_ROUNDED = 1e-6  # of means of counts
+_COUNTS = ("bridges", "counterexamples")
+_ROUNDED = 1e-6  # of their means
 _NEAR = 0.1  # share of the priors that were measured by which another may lie outside of them
 
 
@@ -92,23 +93,46 @@ class Calibration:
             raise MarginError("a calibration needs tunes of at least two rules")
 
     def rate(self, traits: Traits) -> Rate:
-        """The rate of a rule with these traits."""
-        curve = self._curve(traits.prior)
-        mean = float(_expected(curve.line, _regressors([traits], asked=curve.asked))[0])
+        """The rate of a rule with these traits. Of more bridges than were measured it is that of the most,
+        and the interval reaches to 1, since a rule goes no less far with more of them; with more
+        counterexamples it reaches to 0.
+        """
+        curve, near = self._curve(traits.prior), self._measured(traits)
+        mean = float(_expected(curve.line, _regressors([near], asked=curve.asked))[0])
         room = curve.width * float(_spread(np.array([mean]))[0])
-        return Rate(mean=mean, low=max(0.0, mean - room), high=min(1.0, mean + room))
+        return Rate(
+            mean=mean,
+            low=0.0 if near.counterexamples < traits.counterexamples else max(0.0, mean - room),
+            high=1.0 if near.bridges < traits.bridges else min(1.0, mean + room),
+        )
+
+    def more(self, traits: Traits) -> str | None:
+        """Which counts are more than any that was measured, so that the interval is open; or None."""
+        near = self._measured(traits)
+        counts = [
+            f"{getattr(traits, name):,.3g} {name} a group, where the calibration has up to {most:.3g}"
+            for name in _COUNTS
+            if (most := getattr(near, name)) < getattr(traits, name)
+        ]
+        return "; ".join(counts) or None
+
+    def _measured(self, traits: Traits) -> Traits:
+        """The traits with no larger counts than were measured."""
+        most = {name: max(getattr(each, name) for each in self.evidence) for name in _COUNTS}
+        return replace(
+            traits,
+            **{name: value for name, value in most.items() if value + _ROUNDED < getattr(traits, name)},
+        )
 
     def beyond(self, traits: Traits) -> str | None:
-        """What of a rule and its table lies outside of what was measured; None where nothing does."""
-        for name, what in (
-            ("groups", "groups"),
-            ("relations", "relations"),
-            ("bridges", "bridges a group"),
-            ("counterexamples", "counterexamples a group"),
-        ):
+        """What of a rule and its table lies outside of what was measured; None where nothing does, but for
+        counts that are `more`.
+        """
+        for name in ("groups", "relations", *_COUNTS):
             value, seen = getattr(traits, name), [getattr(each, name) for each in self.evidence]
-            if not min(seen) - _ROUNDED <= value <= max(seen) + _ROUNDED:
-                return f"{value:,.3g} {what}, where the calibration has {min(seen):.3g} to {max(seen):.3g}"
+            most = inf if name in _COUNTS else max(seen)
+            if not min(seen) - _ROUNDED <= value <= most:
+                return f"{value:,.3g} {name}, where the calibration has {min(seen):.3g} to {max(seen):.3g}"
         if traits.prior is not None and self._curve(traits.prior).asked:
             nats = [each.prior.nats for each in self.evidence if each.prior is not None]
             near = _NEAR * (max(nats) - min(nats))

@@ -44,6 +44,11 @@ class Rates:
             return None
         return self.calibration.beyond(traits(rule, self.relations))
 
+    def bounds(self, rule: AskedRule) -> str | None:
+        """What of the rule's counts is more than was measured, so that its interval is open on one side."""
+        there = bool(rule.questions.pattern.size) and not self.why_not(rule)
+        return self.calibration.more(traits(rule, self.relations)) if there else None
+
 
 def evidence(rule: AskedRule, *, name: str, relations: int, rate: float) -> Evidence:
     """What was measured of one rule of a table, with so many relations, that a model was tuned on."""

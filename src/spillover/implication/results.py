@@ -303,4 +303,6 @@ def collect_notes(
         names = f"{patterns.relations[rule.fact]} -> {patterns.relations[rule.implication]}"
         if rates and (why := rates.why_not(rule)):
             lines.append(f"no rate is forecast for {names}: {why}")
+        if rates and (more := rates.bounds(rule)):
+            lines.append(f"the interval of {names} is open to one side: {more}")
     return tuple(lines)
