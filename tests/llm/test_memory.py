@@ -12,8 +12,8 @@ import torch
 from torch.optim import AdamW
 
 from spillover.errors import ModelError, TrainingError
+from spillover.llm import free_memory, models
 from spillover.llm import memory as memory_module
-from spillover.llm import models
 from spillover.llm.border import within_memory
 from spillover.llm.finetune import FineTuneConfig, finetune
 from spillover.llm.memory import Memory, Room, check_memory, forecast_memory
@@ -251,7 +251,8 @@ def test_the_guide_says_what_is_forecast(tmp_path: Path, name: str) -> None:
 
 def test_what_is_free_is_read_from_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "meminfo"
-    monkeypatch.setattr(memory_module, "_MEMINFO", info)
+    monkeypatch.setattr(free_memory, "_MEMINFO", info)
+    monkeypatch.setattr(free_memory, "_CGROUP", tmp_path / "none")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert memory_module._room() == Room(machine=None)
     info.write_text("MemTotal:       24000000 kB\nMemFree:        1000000 kB\nMemAvailable:   2000000 kB\n")
@@ -265,13 +266,13 @@ def test_what_is_free_is_read_from_the_system(tmp_path: Path, monkeypatch: pytes
     assert memory_module._room() == Room(machine=None, gpu=1, gpu_size=9)
 
 
-@pytest.mark.skipif(not memory_module._MEMINFO.exists(), reason="needs Linux")
+@pytest.mark.skipif(not free_memory._MEMINFO.exists(), reason="needs Linux")
 def test_what_an_earlier_tune_has_freed_is_free() -> None:
     """In a process that has malloc keep what it freed, half a GB in small pieces, in a cycle."""
     program = """
 import torch
 from spillover.llm.finetune import keep_freed_memory
-from spillover.llm.memory import _MEMINFO, _room
+from spillover.llm.memory import _room
 
 def own():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

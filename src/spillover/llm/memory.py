@@ -23,10 +23,10 @@ from typing import Any
 from spillover.errors import TrainingError
 from spillover.interventions.lora import adapted
 from spillover.llm import models
+from spillover.llm.free_memory import free_memory
 from spillover.llm.settings import FineTuneConfig
 from spillover.llm.sharding import layers
 
-_MEMINFO = Path("/proc/meminfo")
 _NUMBER, _HALF = 4, 2  # bytes: everything is held in float32; GPUs compute in bfloat16
 _LIBRARIES = 10**9  # of a GPU, for CUDA and NCCL in each of several processes; an assumption
 _ROOM = 0.9  # a share of what is free; a tune that is forecast to need more recomputes its activations
@@ -76,7 +76,7 @@ class Room:
     """Memory that is there for a tune, in bytes; None where that is not known."""
 
     machine: int | None
-    """Free on the machine."""
+    """Free on the machine, within what the process's container allows."""
     gpu: int | None = None
     """Free on each GPU; None without GPUs."""
     gpu_size: int = 0
@@ -275,10 +275,7 @@ def _room() -> Room:
     gc.collect()  # an earlier tune's model and optimizer may refer to each other
     with suppress(OSError, AttributeError, TypeError):  # glibc's; see `finetune.keep_freed_memory`
         ctypes.CDLL(None).malloc_trim(0)
-    machine = None
-    if _MEMINFO.exists():
-        lines: Any = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
-        machine = 1024 * int(lines["MemAvailable"].split()[0]) if "MemAvailable" in lines else None
+    machine = free_memory()
     if not torch.cuda.is_available():
         return Room(machine=machine)
     torch.cuda.empty_cache()
