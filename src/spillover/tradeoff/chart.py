@@ -1,6 +1,8 @@
 """The trade-off in one picture: what is left of the spurious rule over what is kept of the wanted one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import floor, isnan
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -15,8 +17,9 @@ from spillover.tradeoff.choice import LEAST_FACTS, plain_of
 _SAME_MARGIN = 0.01
 _WIDTH, _HEIGHT = 620, 420  # pixels of the upper panel
 _LINE = 15 / _HEIGHT  # between two labels, as a share of the axis
-_LABELS = 1.04  # where they stand, on the axis of the wanted rule
+_LABELS = 0.04  # how far beyond the axis of the wanted rule they stand, as a share of it
 _SHARE = alt.Scale(domain=[0, 1])
+_LEGEND: dict[str, Any] = {"title": None, "padding": 12, "columnPadding": 24}
 _KNOWN, _MISSING = "facts learned", "facts missing"
 
 
@@ -24,13 +27,15 @@ def chart(rows: Sequence[Row]) -> Chart:
     """The trade-off, and below it what the theory says of those arms that change its table or its norm."""
     forecast = [row for row in rows if row["arm"] == PLAIN or _is_forecast(row, rows)]
     panels = [_trade_off(rows), *([_beside_theory(forecast)] if len(forecast) > 1 else [])]
-    return titled(
+    made = titled(
         alt.vconcat(*panels, spacing=40).resolve_scale(
             color="independent", shape="independent", size="independent"
         ),
         "What each intervention removes of the spurious rule, and keeps of the wanted one",
-        "Lower right is better. Lines: 95% intervals; grey: chance, the same with the groups shuffled",
+        "Lower right is better. Lines: 95% intervals; grey: chance, the same with the groups shuffled; "
+        "size: harm, KL on neutral text (nats a token)",
     )
+    return made.properties(padding={"left": 60, "right": 60, "top": 6, "bottom": 6})  # fonts may be wider
 
 
 def _is_forecast(row: Row, rows: Sequence[Row]) -> bool:
@@ -49,14 +54,14 @@ def _beside_theory(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
         for row in ordered
         for kind, field in ((measured, "spurious_top1"), (forecast, "spurious_margin"))
     ]
-    y = alt.Y("arm:N", title=None, sort=[row["arm"] for row in ordered], axis=alt.Axis(labelLimit=260))
+    y = alt.Y("arm:N", title=None, sort=[row["arm"] for row in ordered], axis=alt.Axis(labelLimit=400))
     scale = alt.Scale(domain=[min(0.0, *(row["spurious_margin"] for row in rows)), 1.0])
     x = alt.X("value:Q", title="spurious rule", scale=scale)
     bars = alt.Chart(data(ordered)).encode(y=y)
     colour = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=list(kinds), range=list(kinds.values())),
-        legend=alt.Legend(title=None, orient="bottom"),
+        legend=alt.Legend(orient="bottom", **_LEGEND),
     )
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(kinds), range=["circle", "diamond"]), legend=None)
     return alt.layer(
@@ -83,9 +88,14 @@ def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
         {**row, "label": at, "learned": _KNOWN if row["facts"] >= LEAST_FACTS else _MISSING}
         for row, at in zip(rows, _apart([row["spurious_top1"] for row in rows]), strict=True)
     ]
-    named = alt.Chart(data(dots)).transform_calculate(column=str(_LABELS), edge=str(_LABELS - 0.01))
+    least = _tenth_below(row["wanted_top1_low"] for row in rows)
+    column, edge = (1 + share * (1 - least) for share in (_LABELS, _LABELS - 0.01))
+    named = alt.Chart(data(dots)).transform_calculate(column=str(column), edge=str(edge))
     x = alt.X(
-        "wanted_top1:Q", title="wanted rule's answer first (share)", scale=_SHARE, axis=alt.Axis(tickCount=5)
+        "wanted_top1:Q",
+        title="wanted rule's answer first (share)",
+        scale=alt.Scale(domain=[least, 1.0], zero=False),
+        axis=alt.Axis(tickCount=5),
     )
     y = alt.Y(
         "spurious_top1:Q",
@@ -101,7 +111,7 @@ def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
     colour = alt.Color(
         "front:N",
         scale=alt.Scale(domain=[True, False], range=[COLOURS["causal"], COLOURS["spurious"]]),
-        legend=alt.Legend(title=None, labelExpr="datum.value ? 'on the front' : 'beaten by another'"),
+        legend=alt.Legend(labelExpr="datum.value ? 'on the front' : 'beaten by another'", **_LEGEND),
     )
     return alt.layer(
         chance,
@@ -114,13 +124,12 @@ def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
             shape=alt.Shape(
                 "learned:N",
                 scale=alt.Scale(domain=[_KNOWN, _MISSING], range=["circle", "cross"]),
-                legend=alt.Legend(title=None),
+                legend=alt.Legend(**_LEGEND),
             ),
             size=alt.Size(
                 "kl:Q",
-                title="harm: KL on neutral text (nats a token)",
                 scale=alt.Scale(range=[40, 500]),
-                legend=alt.Legend(format=".2f", tickCount=3, titleLimit=400),
+                legend=alt.Legend(labelExpr="'KL ' + datum.label", format=".1f", tickCount=3, **_LEGEND),
             ),
             tooltip=["arm:N", "facts:Q", "wanted_top1:Q", "spurious_top1:Q", "kl:Q"],
         ),
@@ -132,6 +141,12 @@ def _trade_off(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
             color=alt.condition(f"datum.arm === '{PLAIN}'", alt.value(NULL), alt.value(INK)),
         ),
     ).properties(width=_WIDTH, height=_HEIGHT)
+
+
+def _tenth_below(shares: Iterable[float]) -> float:
+    """The last tenth below all of these shares that are defined; at most a half, and 0 without any."""
+    least = min((share for share in shares if not isnan(share)), default=0.0)
+    return min(floor(10 * least) / 10, 0.5)
 
 
 def _apart(heights: Sequence[float]) -> list[float]:
