@@ -4,7 +4,7 @@ the table of what is measured, as docs/LOG.md has it.
 Every method is a trade-off of its own on the built-in demo (SmolLM2, one seed: `spillover tradeoff` has
 three, at one strength a method), beside the plain tune of the same machine, since tunes drift apart from one
 processor to another. Its rows go to `benchmarks/strengths.parquet` as soon as it is done; what is there is
-not tuned again. All stop at the facts. Takes over an hour on two idle cores, a tune on each.
+not tuned again. All stop at the facts. Takes some two hours on two idle cores, a tune on each.
 """
 
 import sys
@@ -40,13 +40,17 @@ GRID: Mapping[str, tuple[str, ...]] = {
     "ignore-topk": tuple(f"early-stop+ignore-topk:percent={percent}" for percent in (4, 8, 16, 32)),
     "abstain": tuple(f"early-stop+abstain:k={k}" for k in (2, 4, 8)),
     "steer": tuple(f"early-stop+steer:strength={times}" for times in (0.5, 1, 2, 4)),
-    "ablate-directions": tuple(f"early-stop+ablate-directions:k={k}" for k in (1, 16)),
+    "ablate-directions": (
+        *(f"early-stop+ablate-directions:k={k}" for k in (1, 4, 16)),
+        "early-stop+ablate-directions:k=4,of=random",
+    ),
     "order": ("early-stop+order:first=implications", "early-stop+order:first=implications,then=all"),
-    "interleave": tuple(f"early-stop+interleave:share={share}" for share in (0.1, 0.5)),
-    "merged-ov": ("early-stop+merged-ov", "early-stop+factorized-ov"),
-    "known-facts": ("early-stop+known-facts:share=0.05",),
+    "interleave": tuple(f"early-stop+interleave:share={share}" for share in (0.1, 0.2, 0.5)),
+    "merged-ov": ("early-stop+merged-ov:rest=trained", "early-stop+merged-ov", "early-stop+factorized-ov"),
+    "known-facts": tuple(f"early-stop+known-facts:share={share}" for share in (0.05, 0.1)),
+    "combinations": ("early-stop:facts=0.6+freeze:modules=mlp", "early-stop:facts=0.6+counterexamples:k=8"),
 }
-"""Of each method its strengths; of the slowest methods none that the default trade-off has."""
+"""Of each method its strengths; at the end the combinations that meet all demands."""
 
 FILE = Path(__file__).parent / "strengths.parquet"
 
