@@ -23,7 +23,9 @@ def group(folder: Path, names: tuple[str, str, str], limit: str, taken: int, cac
     folder.mkdir(parents=True, exist_ok=True)
     (folder / names[0]).write_text(f"{limit}\n")
     (folder / names[1]).write_text(f"{taken}\n")
-    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {cached}\n")
+    uses = {"active": cached // 4, "inactive": cached - cached // 4}
+    lines = (f"{names[2]}{use}_file {size}\n" for use, size in uses.items())
+    (folder / "memory.stat").write_text("".join(("anon 5\n", *lines)))
 
 
 SECOND, FIRST = (free._VERSIONS[controllers] for controllers in ("", "memory"))
@@ -50,7 +52,7 @@ def test_a_limit_above_counts_as_well(machine: Path) -> None:
 def test_the_first_version_has_a_tree_for_memory(machine: Path) -> None:
     (machine / "cgroup").write_text("5:cpu,cpuacct:/a\n4:memory:/a\n0::/\n")
     group(machine / "mount" / "memory", FIRST, str(2**63 - 4096), 20 * GB, 0)
-    group(machine / "mount" / "memory" / "a", FIRST, str(3 * GB), GB, 0)
+    group(machine / "mount" / "memory" / "a", FIRST, str(3 * GB), 2 * GB, GB)
     assert free.free_memory() == 2 * GB
 
 

@@ -9,11 +9,11 @@ _CGROUP = Path("/proc/self/cgroup")
 _MOUNT = Path("/sys/fs/cgroup")
 
 _VERSIONS = {
-    "": ("memory.max", "memory.current", "inactive_file"),  # version 2: one tree for everything
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # 1: its own
+    "": ("memory.max", "memory.current", ""),  # version 2: one tree for everything
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),  # 1: its own
 }
 """By the controllers that a line of /proc/self/cgroup names: the files of a control group that hold the most
-that it may take and what it takes, and what its memory.stat calls the cached files that it would give up."""
+that it may take and what it takes, and what its memory.stat puts before names to count groups below, too."""
 
 
 def free_memory() -> int | None:
@@ -47,8 +47,9 @@ def _of_its_groups() -> Iterator[int]:
                         break
 
 
-def _left(group: Path, limit: str, taken: str, cached: str) -> Iterator[int]:
+def _left(group: Path, limit: str, taken: str, prefix: str) -> Iterator[int]:
     with suppress(OSError, ValueError):  # no such group, or "max": no limit
         most = int((group / limit).read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        yield max(0, most - int((group / taken).read_text()) + int(stat.get(cached, 0)))
+        cached = sum(int(stat.get(f"{prefix}{use}_file", 0)) for use in ("active", "inactive"))  # given up
+        yield max(0, most - int((group / taken).read_text()) + cached)

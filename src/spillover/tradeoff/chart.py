@@ -61,7 +61,7 @@ def _beside_theory(rows: Sequence[Row]) -> alt.LayerChart | alt.FacetChart:
     colour = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=list(kinds), range=list(kinds.values())),
-        legend=alt.Legend(orient="bottom", **_LEGEND),
+        legend=alt.Legend(**_LEGEND),
     )
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(kinds), range=["circle", "diamond"]), legend=None)
     return alt.layer(
