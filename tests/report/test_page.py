@@ -6,6 +6,7 @@ import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
+import altair as alt
 import pytest
 
 from spillover.errors import RunError
@@ -91,6 +92,8 @@ def test_five_charts_travel_as_data(page):
     assert len(charts) == 5
     assert all(chart["background"] == "white" for chart in charts)
     assert not any("$schema" in chart for chart in charts)
+    for chart in charts:
+        alt.Chart.from_dict(chart, validate=True)
 
 
 def test_the_page_loads_nothing(page):
