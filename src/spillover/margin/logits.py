@@ -15,6 +15,14 @@ from jaxtyping import Float
 from spillover.margin.problem import MarginProblem
 from spillover.margin.reduction import Reduction
 
+SHARES = 2.0 ** np.arange(-6, 0.5, 0.5)
+"""How much of a part may be taken off W at once, other than nothing."""
+
+
+def largest_share(cost: Float[np.ndarray, " shares"], price: float) -> float:
+    """The largest of `SHARES` whose cost is at most `price`, or 0."""
+    return float(SHARES[cost <= price].max(initial=0.0))
+
 
 @runtime_checkable
 class Logits(Protocol):
@@ -56,6 +64,10 @@ class Logits(Protocol):
         """Let the same multipliers stand in a metric `factor` times as large; no leap is made from before."""
         ...
 
+    def sink(self, part: Float[np.ndarray, "*w"], price: float, rho: float) -> float:
+        """Take `part` off the last point on the graph until taking more costs `price`; how much, 0 to 1."""
+        ...
+
     def multipliers(self, rho: float) -> Float[sp.csr_array, "n A"]:
         """λ of the last projection, summed over the copies of each example."""
         ...
@@ -90,6 +102,21 @@ class Margins:
     def smallest(self, logits: Float[np.ndarray, "rows A"], rows: slice) -> float:
         """The smallest margin of an alternative; infinite where there is none."""
         return float(self._margins(logits, rows).min(initial=np.inf, where=self._copies(rows) > 0))
+
+    def cost(
+        self, logits: Float[np.ndarray, "rows A"], part: Float[np.ndarray, "rows A"], rows: slice
+    ) -> Float[np.ndarray, " shares"]:
+        """Of each of `SHARES` of `part` taken off the logits, what taking a little more costs, for ρ = 1.
+
+        The projection lifts label and alternative by half of what a margin is short of 1, so that costs a
+        quarter of the example's weight times its square.
+        """
+        short, loss = 1 - self._margins(logits, rows), self._margins(part, rows)
+        loss[np.isinf(loss)] = 0.0  # at the labels, where `short` is −∞
+        at = np.nonzero(short + loss > 0)
+        short, loss = short[at], loss[at]
+        weighted = 0.5 * self._weights_n1[rows][at[0], 0] * loss
+        return np.array([weighted @ np.maximum(short + share * loss, 0.0) for share in SHARES])
 
     def missed(self, logits: Float[np.ndarray, "rows A"], rows: slice) -> float:
         """Penalty times Σ max(0, 1 − margin) over all constraints; 0 on a hard margin."""

@@ -41,6 +41,17 @@ def norm_value(w: Float[np.ndarray, "..."], norm: Norm) -> float:
     return float(np.sqrt(np.maximum(scipy.linalg.eigvalsh(_smaller_gram(w), check_finite=False), 0.0)).sum())
 
 
+def unheld(
+    w: Float[np.ndarray, "rows columns"], g: Float[np.ndarray, "rows columns"], below: float
+) -> Float[np.ndarray, "rows columns"]:
+    """The part of W along the singular vectors of G (on its smaller side) whose values are under `below`."""
+    if w.shape[0] < w.shape[1]:
+        return unheld(w.T, g.T, below).T
+    squares, q = np.linalg.eigh(g.T @ g)
+    q = q[:, squares < below**2]
+    return (w @ q) @ q.T
+
+
 def spectral_norm(w: Float[np.ndarray, "rows columns"]) -> float:
     """‖W‖_op, by the smaller Gram matrix (exact to rounding for the largest singular value)."""
     largest = scipy.linalg.eigvalsh(_smaller_gram(w), check_finite=False)[-1]

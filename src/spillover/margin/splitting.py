@@ -3,8 +3,9 @@
 After Parikh and Boyd (2014), "Block splitting for distributed optimization". Each round shrinks the
 singular values of W, projects the rows of logits, and steps onto the graph of (W, logits of W) by one
 sparse system whose factor is kept. Relations tie any number of examples together, yet that step is exact,
-so the rate does not depend on the table's degrees. Every few rounds Anderson acceleration leaps ahead. Once
-the gap is nearly closed, the points are repaired (`repair.py`), which half of the rounds were spent on.
+so the rate does not depend on the table's degrees. Every few rounds Anderson acceleration leaps ahead, and
+what of W no multiplier holds up sinks at once. When the gap is nearly closed, the points are repaired
+(`repair.py`), which half of the rounds were spent on.
 """
 
 from concurrent.futures import Executor
@@ -15,6 +16,7 @@ from jaxtyping import Float
 
 from spillover.margin.certificate import dual_value
 from spillover.margin.logits import Logits
+from spillover.margin.norms import unheld
 from spillover.margin.problem import MarginProblem
 from spillover.margin.reduction import Reduction
 from spillover.margin.repair import Repair
@@ -27,6 +29,9 @@ _PRIMAL_FIRST = 2.0  # the ratio of lags that is aimed at, dual over primal
 _BALANCE = np.log(2.0)  # how far the balance of the two sides moves at once, at most
 _SPACING = 1.5  # ratio of the rounds between two moves
 _REACH = 10.0  # how many times smaller the first repair is expected to make the gap
+_HELD = 0.2  # the singular value of Σ λ A, 1 where W is at its optimum, below which it holds nothing up
+_PRICE = 0.01  # of what the norm falls by, what margins may cost; ten times as much goes too far
+_LIGHT = 1e-6  # of ‖W‖_F: what weighs less is left to the rounds
 _TINY = 5_000  # unknowns and logits for which a leap costs next to nothing
 _STREAM = 30_000_000  # logits beyond which they are not held whole: 240 MB
 
@@ -82,7 +87,7 @@ class Splitting:
                 self._round()
             self._a = self._logits.leap(self._a)
         self.iterations += _LOOK
-        self._look()
+        self._sink(self._look())
 
     def repair(self, tol: float) -> None:
         """Mend the worst constraints of the last points where that may bring the gap to `tol`, and keep what
@@ -109,8 +114,11 @@ class Splitting:
     def _norm_step(self) -> Float[np.ndarray, "*w"]:
         return self._reduced.prox(self._a, 1 / self._rho, self._pool)
 
-    def _look(self) -> None:
-        """Scale both points until they are feasible, keep the better ones, and note how far each lags."""
+    def _look(self) -> Float[np.ndarray, "*w"]:
+        """Scale both points until they are feasible, keep the better ones, and note how far each lags.
+
+        Σ λ A, up to its sign.
+        """
         if not np.isfinite(self._w).all():
             raise np.linalg.LinAlgError("W is not finite")
         total, pull = self._logits.pull(self._rho)
@@ -124,6 +132,20 @@ class Splitting:
         estimate = min(max(self._reduced.value(self._v) + missed_z, self.lower_bound), self.objective)
         if np.isfinite(estimate) and np.isfinite(bound):
             self._lags.append((min(value, 1e3 * estimate) - estimate, estimate - bound))
+        return pull
+
+    def _sink(self, pull: Float[np.ndarray, "*w"]) -> None:
+        """Take off W what no multiplier holds up, as far as margins allow.
+
+        Where Σ λ A is 0, each round lowers the singular values of W by 1/ρ. What tells a large table's
+        relations apart starts too large, and a hundred rounds did nothing else.
+        """
+        if self._reduced.features is None or self._problem.norm == "frobenius":
+            return
+        part = unheld(self._w, pull, _HELD)
+        if np.linalg.norm(part) > _LIGHT * np.linalg.norm(self._w):
+            price = _PRICE * self._reduced.value(part)
+            self._a = self._a - self._logits.sink(part, price, self._rho) * part
 
     def _keep_primal(self, w: Float[np.ndarray, "*w"], value: float, scale: float) -> None:
         if value < self.objective or np.isinf(self.objective):

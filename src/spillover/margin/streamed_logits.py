@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
 
-from spillover.margin.logits import Margins
+from spillover.margin.logits import Margins, largest_share
 from spillover.margin.problem import MarginProblem
 from spillover.margin.project import LogitProjection
 from spillover.margin.reduction import Reduction
@@ -79,6 +79,16 @@ class StreamedLogits:
         for u in self._u:
             u.data /= factor
 
+    def sink(self, part: Float[np.ndarray, "d A"], price: float, rho: float) -> float:
+        """Take `part` off the last point on the graph until taking more costs `price`; how much, 0 to 1."""
+        cost = sum(
+            self._margins.cost(self._logits(i, self._w), self._logits(i, part), rows)
+            for i, rows in enumerate(self._rows)
+        )
+        share = largest_share(rho * np.asarray(cost), price)
+        self._w = self._w - share * part
+        return share
+
     def multipliers(self, rho: float) -> Float[sp.csr_array, "n A"]:
         """λ of the last projection, summed over the copies of each example."""
         multipliers = sp.csr_array(
@@ -101,13 +111,15 @@ class StreamedLogits:
 
     def smallest_margin(self) -> float:
         """Of the last point on the graph."""
-        return min(self._margins.smallest(self._logits(i), rows) for i, rows in enumerate(self._rows))
+        return min(
+            self._margins.smallest(self._logits(i, self._w), rows) for i, rows in enumerate(self._rows)
+        )
 
     def missed(self) -> tuple[float, float]:
         """What a soft margin pays for the last point on the graph, and for z."""
         if self._margins.hard:
             return 0.0, 0.0
-        paid = (self._margins.missed(self._logits(i), rows) for i, rows in enumerate(self._rows))
+        paid = (self._margins.missed(self._logits(i, self._w), rows) for i, rows in enumerate(self._rows))
         return sum(paid), self._missed_z
 
     def _project_pieces(self, pieces: range, rho: float) -> tuple[Float[np.ndarray, "d A"], float]:
@@ -115,7 +127,7 @@ class StreamedLogits:
         total, missed = np.zeros(self._shape), 0.0
         for piece in pieces:
             rows = self._rows[piece]
-            b = self._logits(piece) + self._u[piece].toarray()
+            b = self._logits(piece, self._w) + self._u[piece].toarray()
             u = self._project(b, rows, self._margins.cap_n1(rho, rows))
             b -= u
             missed += self._margins.missed(b, rows)
@@ -124,5 +136,5 @@ class StreamedLogits:
             total[self._touched[piece]] += self._features[piece].T @ (self.weights_na[rows] * b)
         return total, missed
 
-    def _logits(self, piece: int) -> Float[np.ndarray, "rows A"]:
-        return self._features[piece] @ self._w[self._touched[piece]]
+    def _logits(self, piece: int, w: Float[np.ndarray, "d A"]) -> Float[np.ndarray, "rows A"]:
+        return self._features[piece] @ w[self._touched[piece]]

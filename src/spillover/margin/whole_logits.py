@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from jaxtyping import Float
 
 from spillover.margin.anderson import MEMORY, Anderson
-from spillover.margin.logits import Margins
+from spillover.margin.logits import Margins, largest_share
 from spillover.margin.problem import MarginProblem
 from spillover.margin.project import LogitProjection
 from spillover.margin.reduction import Reduction
@@ -82,6 +82,13 @@ class WholeLogits:
         self.b += (1 / factor - 1) * self._u
         if self._anderson is not None:
             self._anderson.clear()
+
+    def sink(self, part: Float[np.ndarray, "*w"], price: float, rho: float) -> float:
+        """Take `part` off the last point on the graph until taking more costs `price`; how much, 0 to 1."""
+        logits = self._reduced.logits(part)
+        share = largest_share(rho * self._margins.cost(self._logits, logits, slice(0, len(self.b))), price)
+        self.b -= share * logits
+        return share
 
     def multipliers(self, rho: float) -> Float[sp.csr_array, "n A"]:
         """λ of the last projection, summed over the copies of each example."""
