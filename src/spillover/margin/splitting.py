@@ -102,6 +102,8 @@ class Splitting:
             bound, scale = dual_value(total, norm, self._problem)
             if bound > self.lower_bound:
                 self.lower_bound, self.dual = bound, multipliers * scale
+            if self.relative_gap <= tol:
+                return
         self._reach = self._gap / max(self.relative_gap, np.finfo(float).tiny)
 
     def _round(self) -> None:
