@@ -4,7 +4,7 @@ the table of what is measured, as docs/LOG.md has it.
 Every method is a trade-off of its own on the built-in demo (SmolLM2, one seed: `spillover tradeoff` has
 three, at one strength a method), beside the plain tune of the same machine, since tunes drift apart from one
 processor to another. Its rows go to `benchmarks/strengths.parquet` as soon as it is done; what is there is
-not tuned again. All stop at the facts. Takes some two hours on two idle cores, a tune on each.
+not tuned again. All stop at the facts. Takes three to four hours on two cores, a tune on each.
 """
 
 import sys
