@@ -27,16 +27,15 @@ def test_the_part_that_is_not_held_is_that_along_small_singular_values(turned: b
     assert not unheld(w, g, 0.05).any()
 
 
-def one_example(copies: float) -> tuple[MarginProblem, Margins]:
+def one_example(copies: float) -> Margins:
     problem = MarginProblem(features=sp.csr_array(np.eye(1)), labels=np.array([0]), answers=3, copies=copies)
-    return problem, Margins(problem, collapse(problem))
+    return Margins(problem, collapse(problem))
 
 
 @pytest.mark.parametrize("copies", [1.0, 9.0])
 def test_the_cost_by_hand(copies: float) -> None:
     """Margins 2 and 1.25; the part takes 1 from the second, which is short from a quarter of it on."""
-    _, margins = one_example(copies)
-    cost = margins.cost(np.array([[2.0, 0.0, 0.75]]), np.array([[1.0, 1.0, 0.0]]), slice(0, 1))
+    cost = one_example(copies).cost(np.array([[2.0, 0.0, 0.75]]), np.array([[1.0, 1.0, 0.0]]), slice(0, 1))
     np.testing.assert_allclose(cost, 0.5 * np.sqrt(copies) * np.maximum(SHARES - 0.25, 0), atol=1e-12)
     assert largest_share(cost, 0.0) == 0.25
     assert largest_share(cost, 1e6) == 1.0
@@ -44,8 +43,7 @@ def test_the_cost_by_hand(copies: float) -> None:
 
 
 def test_a_margin_that_is_short_and_falls_costs_from_the_start() -> None:
-    _, margins = one_example(1.0)
-    cost = margins.cost(np.array([[0.5, 0.0, -9.0]]), np.array([[2.0, 0.0, 0.0]]), slice(0, 1))
+    cost = one_example(1.0).cost(np.array([[0.5, 0.0, -9.0]]), np.array([[2.0, 0.0, 0.0]]), slice(0, 1))
     np.testing.assert_allclose(cost, 0.5 * 2 * (0.5 + 2 * SHARES))
 
 

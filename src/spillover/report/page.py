@@ -314,7 +314,7 @@ def _python_call(manifest: Mapping[str, Any], passed: Mapping[str, Any]) -> str:
 
 def chart_json(chart: charts.Chart) -> Markup:
     """A chart as JSON that can stand inside a script element whatever its data hold."""
-    spec = chart.to_dict(validate=False)  # the tests do, and it is a third of a page's time
+    spec = chart.to_dict(validate=False)  # the tests do, and it is a quarter of a page's time
     spec.pop("$schema", None)
     text = json.dumps(spec, separators=(",", ":"), allow_nan=False)
     for character in "<>&":
