@@ -115,9 +115,22 @@ def test_its_weights_are_no_file(options: dict, fault: str) -> None:
         audit("country-code", model="nowhere", interventions=["merged-ov"], **options)
 
 
+@pytest.mark.parametrize(
+    ("names", "lora", "fault"),
+    [
+        (["merged-ov", "factorized-ov"], None, "merged-ov and factorized-ov train the same products, each"),
+        (["factorized-ov", "lora"], None, "factorized-ov trains the model's own matrices, LoRA adapters"),
+        (["merged-ov"], 2, "merged-ov trains the model's own matrices, LoRA adapters beside them; take"),
+    ],
+)
+def test_what_they_do_not_go_with(names: list[str], lora: int | None, fault: str) -> None:
+    with pytest.raises(TrainingError, match=fault):
+        audit("country-code", model="nowhere", interventions=names, settings=FineTuneConfig(lora=lora))
+
+
 def test_where_there_are_no_products(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", "llama")
-    with pytest.raises(TrainingError, match="without --lora"):
+    with pytest.raises(TrainingError, match=r"products of a \w+ are not found"):
         tune(folder, tmp_path, MergedOV(), config=CONFIG.__class__(lora=2, epochs=1))
     odd = save_tiny_model(tmp_path / "odd", "llama", head_dim=12)
     with pytest.raises(TrainingError, match=r"hidden size \(32\) that is a multiple of a head's \(12\)"):

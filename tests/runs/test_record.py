@@ -110,6 +110,8 @@ def test_a_run_of_another_command_never_gives_way(tmp_path, replace):
     before = contents(tmp_path)
     with pytest.raises(RunError, match="the command was 'audit', now 'reproduce'; use another --out"):
         start(tmp_path, command="reproduce", replace=replace)
+    with pytest.raises(RunError, match="run: the command was 'audit', now 'reproduce'; use another --out"):
+        start(tmp_path, command="reproduce", arguments={"only": 1}, seeds=[5], replace=replace)
     assert contents(tmp_path) == before
 
 

@@ -9,6 +9,7 @@ stream, h the columns of a head.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -39,6 +40,10 @@ class MergedOV(Intervention):
 
     makes_parameters: ClassVar[bool] = True
 
+    def check(self, settings: Any, others: Sequence[Intervention]) -> None:
+        """Raise TrainingError beside adapters, or beside `FactorizedOV`."""
+        _check_alone("merged-ov", "factorized-ov", FactorizedOV, settings, others)
+
     def parameters(self, model: Any, before: Before) -> Any:
         """The model with merged products. Raises TrainingError where an architecture has none to be found."""
         layers = _attentions(model)
@@ -56,6 +61,10 @@ class FactorizedOV(Intervention):
 
     makes_parameters: ClassVar[bool] = True
 
+    def check(self, settings: Any, others: Sequence[Intervention]) -> None:
+        """Raise TrainingError beside adapters, or beside `MergedOV`."""
+        _check_alone("factorized-ov", "merged-ov", MergedOV, settings, others)
+
     def parameters(self, model: Any, before: Before) -> Any:
         """The model with all else frozen. Raises TrainingError as `MergedOV` does."""
         layers = _attentions(model)
@@ -66,6 +75,15 @@ class FactorizedOV(Intervention):
         return model
 
 
+def _check_alone(
+    name: str, twin: str, kind: type[Intervention], settings: Any, others: Sequence[Intervention]
+) -> None:
+    if any(isinstance(other, kind) for other in others):
+        raise TrainingError(f"{name} and {twin} train the same products, each in its way; give one of them")
+    if settings.lora is not None:
+        raise TrainingError(f"{name} trains the model's own matrices, LoRA adapters beside them; take one")
+
+
 def _attentions(model: Any) -> list[Any]:
     """The attention of every layer, with plain `v_proj` and `o_proj`."""
     from torch.nn import Linear
@@ -74,7 +92,7 @@ def _attentions(model: Any) -> list[Any]:
     if not found or any(type(p) is not Linear for layer in found for p in (layer.v_proj, layer.o_proj)):
         raise TrainingError(
             f"the output-value products of a {type(model).__name__} are not found: its attention has no "
-            "plain v_proj and o_proj; take a model of Llama's kind, without --lora"
+            "plain v_proj and o_proj; take a model of Llama's kind"
         )
     return found
 

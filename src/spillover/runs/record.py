@@ -248,7 +248,9 @@ def _gives_way(earlier: dict[str, Any], wanted: dict[str, Any], replace: Replace
 
 
 def _differences(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """One phrase for everything in which two runs differ."""
+    """One phrase for everything in which two runs differ; of other commands nothing else compares."""
+    if earlier.get("command") != wanted["command"]:
+        return _changes("command", earlier.get("command"), wanted["command"])
     return [line for key in _IDENTITY for line in _changes(key, earlier.get(key), wanted[key])]
 
 
