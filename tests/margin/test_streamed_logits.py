@@ -67,6 +67,16 @@ def test_a_streamed_solve_is_certified_and_has_the_same_value(norm, penalty, mon
     assert proof.objective == pytest.approx(value, rel=2e-4)
 
 
+def test_the_entries_of_a_piece_are_those_that_are_not_zero():
+    u = np.zeros((4, 3))
+    u[0, 2], u[2, 0], u[2, 1] = 0.5, -0.25, 0.125
+    for piece in (u, u[:0], np.zeros((2, 3))):
+        found, expected = streamed_logits.sparse(piece), sp.csr_array(piece)
+        for part in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+        assert found.shape == expected.shape
+
+
 def test_streamed_there_is_no_state_to_start_or_leap_from(pool):
     problem = table()
     reduced = collapse(problem)

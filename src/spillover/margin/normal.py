@@ -30,25 +30,19 @@ def normal_solver(
             return scipy.sparse.linalg.splu(gram.tocsc()).solve
         except RuntimeError as error:  # SciPy's word for singular
             raise np.linalg.LinAlgError(str(error)) from error
-    order = np.argsort(hub, kind="stable")
-    gram = gram.tocsr()[order][:, order]
-    back = np.argsort(order)
-    private = int((~hub).sum())
-    diagonal = gram.diagonal()[:private, None]
-    border = gram[:private, private:].tocsr()
-    transposed = border.T.tocsr()
-    schur = (
-        gram[private:, private:].toarray()
-        - (transposed @ sp.diags_array(1 / diagonal[:, 0]) @ border).toarray()
-    )
-    inverse = np.linalg.inv(schur)
+    hubs = np.flatnonzero(hub)
+    gram = gram.tocsr()
+    scale = np.where(hub, 1.0, 1 / gram.diagonal())  # a private column's rows of the Gram matrix are its own
+    border = sp.csr_array(sp.diags_array((~hub).astype(float)) @ gram[:, hubs])
+    scaled, transposed = sp.csr_array(sp.diags_array(scale) @ border), border.T.tocsr()
+    inverse = np.linalg.inv(gram[hubs][:, hubs].toarray() - (transposed @ scaled).toarray())
 
     def solve(right: Float[np.ndarray, "d A"]) -> Float[np.ndarray, "d A"]:
-        right = right[order]
-        right[:private] /= diagonal
-        right[private:] = inverse @ (right[private:] - transposed @ right[:private])
-        right[:private] -= (border @ right[private:]) / diagonal
-        return right[back]
+        w = right * scale[:, None]
+        own = inverse @ (right[hubs] - transposed @ w)
+        w -= scaled @ own
+        w[hubs] = own
+        return w
 
     return solve
 

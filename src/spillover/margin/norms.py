@@ -4,14 +4,17 @@ Shapes: W is (A, D) or its transpose (D, A); all of these are the same for both.
 """
 
 from concurrent.futures import Executor
+from functools import reduce
+from operator import add
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
 from spillover.margin.problem import Norm
+from spillover.margin.threads import LARGE, in_halves
 
-_LARGE = 1_000_000  # entries from which a second thread pays
+_LARGE = LARGE
 
 
 def shrink(
@@ -20,18 +23,19 @@ def shrink(
     """The singular values of W lowered by `step`, none below 0: the nuclear norm's proximal step.
 
     By the smaller Gram matrix: what its square root loses, 1e-8 of the largest singular value, is far below
-    `step`. A large W is done in two halves, one for each thread of `pool`.
+    `step`. A large W is done in halves by the threads of `pool`.
     """
     if w.shape[0] < w.shape[1]:
         return shrink(w.T, step, pool).T
-    shared = pool is not None and w.size > _LARGE
-    halves, each = (np.array_split(w, 2), pool.map) if pool is not None and shared else ([w], map)
-    squares, q = np.linalg.eigh(sum(each(lambda half: half.T @ half, halves)))
+    parts, each = in_halves(len(w), pool if w.size > _LARGE else None)
+    squares, q = np.linalg.eigh(reduce(add, each(lambda part: w[part].T @ w[part], parts)))
     sigma = np.sqrt(np.maximum(squares, 0.0))
     kept = sigma > step
     q = q[:, kept]
     factor = (q * (1 - step / sigma[kept])) @ q.T
-    return np.concatenate(list(each(lambda half: half @ factor, halves))) if shared else w @ factor
+    shrunk = np.empty_like(w)
+    list(each(lambda part: np.matmul(w[part], factor, out=shrunk[part]), parts))
+    return shrunk
 
 
 def norm_value(w: Float[np.ndarray, "..."], norm: Norm) -> float:

@@ -22,6 +22,7 @@ from spillover.margin.reduction import Reduction
 from spillover.margin.repair import Repair
 from spillover.margin.solution import Solution
 from spillover.margin.streamed_logits import StreamedLogits
+from spillover.margin.threads import LARGE, in_halves
 from spillover.margin.whole_logits import WholeLogits
 
 _LOOK = 10  # rounds between two looks at the gap
@@ -50,7 +51,7 @@ class Splitting:
         if features is not None and size > _STREAM:
             self._logits: Logits = StreamedLogits(problem, reduced, features, pool)
         else:
-            self._logits = WholeLogits(problem, reduced)
+            self._logits = WholeLogits(problem, reduced, pool)
         self._repair = None
         if features is not None and problem.hard and problem.norm == "nuclear":
             self._repair = Repair(features, reduced.labels)
@@ -95,23 +96,39 @@ class Splitting:
         """
         if self._repair is None or self.relative_gap <= tol or self._gap > self._reach * tol:
             return
-        for w, smallest in self._repair.raise_margins(self._w):
-            self._keep_primal(w, *self._scaled(w, smallest))
-        for multipliers, pull in self._repair.lower_norm(self._logits.multipliers(self._rho)):
-            total, norm = float(multipliers.sum()), self._reduced.dual_norm(pull)
-            bound, scale = dual_value(total, norm, self._problem)
-            if bound > self.lower_bound:
-                self.lower_bound, self.dual = bound, multipliers * scale
+        sides = (
+            self._repair.raise_margins(self._w),
+            self._repair.lower_norm(self._logits.multipliers(self._rho)),
+        )
+        _, each = in_halves(2, self._pool if self._w.size > LARGE else None)
+        while True:  # a pass of each side, both at once in a large table
+            raised, lowered = each(next, sides, (None, None))
+            if raised is None and lowered is None:
+                break
+            if raised is not None:
+                w, smallest = raised
+                self._keep_primal(w, *self._scaled(w, smallest))
+            if lowered is not None:
+                multipliers, pull = lowered
+                total, norm = float(multipliers.sum()), self._reduced.dual_norm(pull)
+                bound, scale = dual_value(total, norm, self._problem)
+                if bound > self.lower_bound:
+                    self.lower_bound, self.dual = bound, multipliers * scale
             if self.relative_gap <= tol:
                 return
         self._reach = self._gap / max(self.relative_gap, np.finfo(float).tiny)
 
     def _round(self) -> None:
         self._v = self._norm_step()
-        reflected = self._logits.project(self._rho)
-        self._w = self._onto_graph(2 * self._v - self._a + reflected)
+        right = self._logits.project(self._rho)
+        right -= self._a  # in place: of a large table every new array costs as much as what is done with it
+        right += self._v
+        right += self._v
+        self._w = self._onto_graph(right)
         self._logits.follow(self._w)
-        self._a = self._a + self._logits.relaxation * (self._w - self._v)
+        step = self._w - self._v
+        step *= self._logits.relaxation
+        self._a += step
 
     def _norm_step(self) -> Float[np.ndarray, "*w"]:
         return self._reduced.prox(self._a, 1 / self._rho, self._pool)

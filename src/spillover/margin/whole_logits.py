@@ -3,6 +3,13 @@
 Shapes: n examples and A alternatives of the reduced problem; w has the reduction's own shape.
 """
 
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import reduce
+from itertools import repeat
+from operator import add
+
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
@@ -12,6 +19,7 @@ from spillover.margin.logits import Margins, largest_share
 from spillover.margin.problem import MarginProblem
 from spillover.margin.project import LogitProjection
 from spillover.margin.reduction import Reduction
+from spillover.margin.threads import LARGE, in_halves
 
 _REMEMBERED = 20_000_000  # unknowns and logits up to which the past is kept to leap from
 _HELD = 200_000_000  # numbers that it may take: 1.6 GB
@@ -22,21 +30,41 @@ def remembered(size: int) -> int:
     return min(MEMORY, _HELD // (2 * size)) if size <= _REMEMBERED else 0
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of the logits: the map to them, and what they add to its adjoint."""
+
+    rows: slice
+    logits: Callable[[np.ndarray], np.ndarray]
+    adjoint: Callable[[np.ndarray], np.ndarray]
+
+
+def _part(reduced: Reduction, rows: slice) -> _Part:
+    if reduced.features is None or rows.stop - rows.start == reduced.labels.size:
+        return _Part(rows, reduced.logits, reduced.adjoint)
+    features = reduced.features[rows]
+    return _Part(rows, features.__matmul__, features.T.tocsr().__matmul__)
+
+
 class WholeLogits:
-    """`Logits` whose b is an array (n, A)."""
+    """`Logits` whose b is an array (n, A). Many rows are done in halves by the threads of `pool`."""
 
     relaxation = 1.8
 
-    def __init__(self, problem: MarginProblem, reduced: Reduction) -> None:
+    def __init__(self, problem: MarginProblem, reduced: Reduction, pool: Executor | None = None) -> None:
         self._reduced = reduced
         self._margins = Margins(problem, reduced)
         self._project = LogitProjection(reduced.labels, reduced.copies_na)
         self._label = np.arange(reduced.labels.size), reduced.labels
         self.weights_na = reduced.weights_n1 * reduced.copies_na
         self.b = np.zeros(reduced.logit_shape)
-        self._u = self._z = self._logits = self.b
+        self._u, self._z, self._spare = (np.zeros(reduced.logit_shape) for _ in range(3))
+        shared = reduced.features is not None and self.b.size > LARGE
+        rows, self._each = in_halves(len(self.b), pool if shared else None)
+        self._parts = [_part(reduced, each) for each in rows]
+        self._logits = [self.b[part.rows] for part in self._parts]
         steps = remembered(self.b.size + int(np.prod(reduced.shape)))
-        self._anderson = Anderson(self._scale(), steps) if steps else None
+        self._anderson = Anderson(self._scale(), steps, pool) if steps else None
         self._before = np.empty(0)
 
     def begin(
@@ -50,19 +78,11 @@ class WholeLogits:
 
     def project(self, rho: float) -> Float[np.ndarray, "*w"]:
         """Project the state; the adjoint of the weighted 2 z − b, for the step onto the graph."""
-        rows = slice(0, len(self.b))
-        self._u = self._project(self.b, rows, self._margins.cap_n1(rho, rows))
-        self._z = self.b - self._u
-        reflected = self._z - self._u
-        reflected *= self.weights_na
-        return self._reduced.adjoint(reflected)
+        return reduce(add, self._each(self._project_part, self._parts, repeat(rho)))
 
     def follow(self, w: Float[np.ndarray, "*w"]) -> None:
         """Move the state on, w being the point on the graph."""
-        self._logits = self._reduced.logits(w)
-        step = self._logits - self._z
-        step *= self.relaxation
-        self.b += step
+        self._logits = list(self._each(self._follow_part, self._parts, repeat(w)))
 
     def remember(self, a: Float[np.ndarray, "*w"]) -> None:
         """Keep where the coming rounds set out, if a leap is made after them."""
@@ -86,7 +106,11 @@ class WholeLogits:
     def sink(self, part: Float[np.ndarray, "*w"], price: float, rho: float) -> float:
         """Take `part` off the last point on the graph until taking more costs `price`; how much, 0 to 1."""
         logits = self._reduced.logits(part)
-        share = largest_share(rho * self._margins.cost(self._logits, logits, slice(0, len(self.b))), price)
+
+        def cost(part: _Part, own: Float[np.ndarray, "rows A"]) -> Float[np.ndarray, " shares"]:
+            return self._margins.cost(own, logits[part.rows], part.rows)
+
+        share = largest_share(rho * reduce(add, self._each(cost, self._parts, self._logits)), price)
         self.b -= share * logits
         return share
 
@@ -103,12 +127,30 @@ class WholeLogits:
 
     def smallest_margin(self) -> float:
         """Of the last point on the graph."""
-        return self._margins.smallest(self._logits, slice(0, len(self.b)))
+        rows = [part.rows for part in self._parts]
+        return min(self._each(self._margins.smallest, self._logits, rows))
 
     def missed(self) -> tuple[float, float]:
         """What a soft margin pays for the last point on the graph, and for z."""
-        rows = slice(0, len(self.b))
-        return self._margins.missed(self._logits, rows), self._margins.missed(self._z, rows)
+        rows = [part.rows for part in self._parts]
+        of_z = (self._z[each] for each in rows)
+        return sum(map(self._margins.missed, self._logits, rows)), sum(map(self._margins.missed, of_z, rows))
+
+    def _project_part(self, part: _Part, rho: float) -> Float[np.ndarray, "*w"]:
+        rows = part.rows
+        b, u, z, reflected = self.b[rows], self._u[rows], self._z[rows], self._spare[rows]
+        self._project(b, rows, self._margins.cap_n1(rho, rows), out=u)
+        np.subtract(b, u, out=z)
+        np.subtract(z, u, out=reflected)
+        reflected *= self.weights_na[rows]
+        return part.adjoint(reflected)
+
+    def _follow_part(self, part: _Part, w: Float[np.ndarray, "*w"]) -> Float[np.ndarray, "rows A"]:
+        logits, step = part.logits(w), self._spare[part.rows]
+        np.subtract(logits, self._z[part.rows], out=step)
+        step *= self.relaxation
+        self.b[part.rows] += step
+        return logits
 
     def _state(self, a: Float[np.ndarray, "*w"]) -> Float[np.ndarray, " state"]:
         return np.concatenate([a.ravel(), self.b.ravel()])
