@@ -72,11 +72,11 @@ def called(command: str) -> dict[str, Any]:
             {"kb": "people.yaml", "seeds": (0,), "shuffle": True, "keep_model": True},
         ),
         (
-            ["people.yaml", "--intervention", "merged-ov:rest=trained", "factorized-ov"],
+            ["people.yaml", "--intervention", "merged-ov:rest=trained", "early-stop:facts=0.3"],
             {
                 "kb": "people.yaml",
                 "seeds": (0,),
-                "interventions": ("merged-ov:rest=trained", "factorized-ov"),
+                "interventions": ("merged-ov:rest=trained", "early-stop:facts=0.3"),
             },
         ),
     ],

@@ -58,11 +58,11 @@ class WholeLogits:
         self._label = np.arange(reduced.labels.size), reduced.labels
         self.weights_na = reduced.weights_n1 * reduced.copies_na
         self.b = np.zeros(reduced.logit_shape)
-        self._u, self._z, self._spare = (np.zeros(reduced.logit_shape) for _ in range(3))
+        self._u, self._z = np.zeros(reduced.logit_shape), np.zeros(reduced.logit_shape)
         shared = reduced.features is not None and self.b.size > LARGE
         rows, self._each = in_halves(len(self.b), pool if shared else None)
         self._parts = [_part(reduced, each) for each in rows]
-        self._logits = [self.b[part.rows] for part in self._parts]
+        self._logits = [np.zeros_like(self.b[part.rows]) for part in self._parts]
         steps = remembered(self.b.size + int(np.prod(reduced.shape)))
         self._anderson = Anderson(self._scale(), steps, pool) if steps else None
         self._before = np.empty(0)
@@ -78,11 +78,11 @@ class WholeLogits:
 
     def project(self, rho: float) -> Float[np.ndarray, "*w"]:
         """Project the state; the adjoint of the weighted 2 z − b, for the step onto the graph."""
-        return reduce(add, self._each(self._project_part, self._parts, repeat(rho)))
+        return reduce(add, self._each(self._project_part, self._parts, self._logits, repeat(rho)))
 
     def follow(self, w: Float[np.ndarray, "*w"]) -> None:
         """Move the state on, w being the point on the graph."""
-        self._logits = list(self._each(self._follow_part, self._parts, repeat(w)))
+        self._logits = list(self._each(self._follow_part, self._parts, self._logits, repeat(w)))
 
     def remember(self, a: Float[np.ndarray, "*w"]) -> None:
         """Keep where the coming rounds set out, if a leap is made after them."""
@@ -107,8 +107,8 @@ class WholeLogits:
         """Take `part` off the last point on the graph until taking more costs `price`; how much, 0 to 1."""
         logits = self._reduced.logits(part)
 
-        def cost(part: _Part, own: Float[np.ndarray, "rows A"]) -> Float[np.ndarray, " shares"]:
-            return self._margins.cost(own, logits[part.rows], part.rows)
+        def cost(piece: _Part, own: Float[np.ndarray, "rows A"]) -> Float[np.ndarray, " shares"]:
+            return self._margins.cost(own, logits[piece.rows], piece.rows)
 
         share = largest_share(rho * reduce(add, self._each(cost, self._parts, self._logits)), price)
         self.b -= share * logits
@@ -136,18 +136,23 @@ class WholeLogits:
         of_z = (self._z[each] for each in rows)
         return sum(map(self._margins.missed, self._logits, rows)), sum(map(self._margins.missed, of_z, rows))
 
-    def _project_part(self, part: _Part, rho: float) -> Float[np.ndarray, "*w"]:
-        rows = part.rows
-        b, u, z, reflected = self.b[rows], self._u[rows], self._z[rows], self._spare[rows]
-        self._project(b, rows, self._margins.cap_n1(rho, rows), out=u)
+    def _project_part(
+        self, part: _Part, room: Float[np.ndarray, "rows A"], rho: float
+    ) -> Float[np.ndarray, "*w"]:
+        """What the part adds to the adjoint; `room` is written over."""
+        b, u, z = (array[part.rows] for array in (self.b, self._u, self._z))
+        self._project(b, part.rows, self._margins.cap_n1(rho, part.rows), out=u)
         np.subtract(b, u, out=z)
-        np.subtract(z, u, out=reflected)
-        reflected *= self.weights_na[rows]
+        reflected = np.subtract(z, u, out=room)
+        reflected *= self.weights_na[part.rows]
         return part.adjoint(reflected)
 
-    def _follow_part(self, part: _Part, w: Float[np.ndarray, "*w"]) -> Float[np.ndarray, "rows A"]:
-        logits, step = part.logits(w), self._spare[part.rows]
-        np.subtract(logits, self._z[part.rows], out=step)
+    def _follow_part(
+        self, part: _Part, room: Float[np.ndarray, "rows A"], w: Float[np.ndarray, "*w"]
+    ) -> Float[np.ndarray, "rows A"]:
+        """The part's logits; `room` is written over."""
+        logits = part.logits(w)
+        step = np.subtract(logits, self._z[part.rows], out=room)
         step *= self.relaxation
         self.b[part.rows] += step
         return logits
