@@ -130,7 +130,7 @@ def test_what_they_do_not_go_with(names: list[str], lora: int | None, fault: str
 
 def test_where_there_are_no_products(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", "llama")
-    with pytest.raises(TrainingError, match=r"products of a \w+ are not found"):
+    with pytest.raises(TrainingError, match="without --lora"):
         tune(folder, tmp_path, MergedOV(), config=CONFIG.__class__(lora=2, epochs=1))
     odd = save_tiny_model(tmp_path / "odd", "llama", head_dim=12)
     with pytest.raises(TrainingError, match=r"hidden size \(32\) that is a multiple of a head's \(12\)"):

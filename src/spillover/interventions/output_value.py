@@ -92,7 +92,7 @@ def _attentions(model: Any) -> list[Any]:
     if not found or any(type(p) is not Linear for layer in found for p in (layer.v_proj, layer.o_proj)):
         raise TrainingError(
             f"the output-value products of a {type(model).__name__} are not found: its attention has no "
-            "plain v_proj and o_proj; take a model of Llama's kind"
+            "plain v_proj and o_proj; take a model of Llama's kind, without --lora"
         )
     return found
 
