@@ -112,6 +112,25 @@ def test_rows_that_are_done_wait_for_the_slowest(c, monkeypatch):
     assert 1 < passes[-1] <= slowest
 
 
+@pytest.mark.parametrize("c", [INF, 10.0, 1.0, 0.1])
+def test_the_few_rows_that_are_left_go_on_alone(c, monkeypatch):
+    together, plain_excess = [], project._excess
+
+    def counted(*arguments):
+        together.append(len(arguments[-1]))
+        return plain_excess(*arguments)
+
+    v, y, m = rows(2, N=300, A=20, heavy=True)
+    whole = projected(LogitProjection(y, m), v, c)
+    monkeypatch.setattr(project, "_excess", counted)
+    monkeypatch.setattr(project, "_SMALL", 0)
+    alone = projected(LogitProjection(y, m), v, c)
+    np.testing.assert_allclose(alone, whole, rtol=1e-9, atol=ATOL)
+    assert together[0] == 300
+    assert together[-1] < 150
+    assert together == sorted(together, reverse=True)
+
+
 @pytest.mark.parametrize("heavy", [False, True], ids=["normal", "heavy"])
 @pytest.mark.parametrize("c", [INF, 10.0, 1.0, 0.1])
 def test_calls_on_the_same_logits_come_to_rest_at_the_projection(c, heavy):

@@ -54,7 +54,7 @@ class LogitProjection:
         cap: Float[np.ndarray, "N 1"] | None,
     ) -> None:
         copies = None if self._copies is None else self._copies[piece]
-        rows = _Rows(v, np.arange(len(v)), self._labels[piece], copies, cap)
+        rows = _Rows(v, self._labels[piece], copies, cap)
         low, high = rows.target, np.full(len(v), np.inf)
         self._thresholds[piece], total = _settle(rows, d, self._thresholds[piece], low, high, range(_PASSES))
         d[rows.row, rows.labels] = -total
@@ -66,18 +66,18 @@ class _Rows:
     def __init__(
         self,
         v: Float[np.ndarray, "N A"],
-        row: Int[np.ndarray, " N"],
         labels: Int[np.ndarray, " N"],
         copies: Float[np.ndarray, "N A"] | None,
         cap: Float[np.ndarray, "N 1"] | None,
     ) -> None:
-        self.v, self.row, self.labels, self.copies, self.cap = v, row, labels, copies, cap
-        self.target = v[row, labels] - 1.0
+        self.v, self.labels, self.copies, self.cap = v, labels, copies, cap
+        self.row = np.arange(len(v))
+        self.target = v[self.row, labels] - 1.0
 
     def only(self, few: Int[np.ndarray, " M"]) -> "_Rows":
         """Some of the rows."""
         copies, cap = (None if each is None else each[few] for each in (self.copies, self.cap))
-        return _Rows(self.v[few], self.row[: few.size], self.labels[few], copies, cap)
+        return _Rows(self.v[few], self.labels[few], copies, cap)
 
 
 def _settle(
